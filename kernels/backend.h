@@ -1,0 +1,111 @@
+// The one seam between a model's maths and the machine: memory and about a dozen operations.
+// All activations are f32, row-major, a row per token, in the backend's own memory (Buffer). Operations may be queued;
+// synchronize() or download() waits. `reference` is scalar with double accumulation and defines every operation;
+// `cpu` and others are compared with it. Calls on one backend come from one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/linear.h"
+#include "kernels/tensor.h"
+
+namespace spqr {
+
+// Memory of a backend, released with it. 64-byte aligned.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(void* data, std::size_t bytes, void (*release)(void*)) : data_(data, release), bytes_(bytes) {}
+  void* data() const { return data_.get(); }
+  std::size_t bytes() const { return bytes_; }
+  Matrix matrix(std::int64_t rows, std::int64_t cols) const {
+    return {static_cast<float*>(data()), rows, cols};
+  }
+
+ private:
+  std::unique_ptr<void, void (*)(void*)> data_{nullptr, nullptr};
+  std::size_t bytes_ = 0;
+};
+
+// One layer of the KV cache. k, v: (kv_heads, capacity, head_dim), f32 or f16; position p of the sequence is at row p.
+struct KvLayer {
+  void* k = nullptr;
+  void* v = nullptr;
+  DType dtype = DType::f16;
+  std::int64_t kv_heads = 0;
+  std::int64_t capacity = 0;
+  std::int64_t head_dim = 0;
+};
+
+// Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim / 2) f32, host
+// memory; angle = position * inverse_frequency[i].
+struct Rope {
+  std::span<const float> inverse_frequency;
+};
+
+struct AttentionShape {
+  std::int64_t heads = 0;            // query heads; query head h reads kv head h / (heads / kv_heads)
+  std::int64_t head_dim = 0;
+  float scale = 1;                   // of the scores, normally 1 / sqrt(head_dim)
+  std::int64_t sliding_window = 0;   // a token sees itself and the sliding_window - 1 before it; 0: all before it
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // Throws std::bad_alloc where there is no memory. Contents are undefined.
+  virtual Buffer allocate(std::size_t bytes) = 0;
+  virtual void upload(void* destination, const void* source, std::size_t bytes) = 0;
+  virtual void download(void* destination, const void* source, std::size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  // Makes weights usable by this backend. The CPU backends use host memory in place and return their argument;
+  // the caller keeps the host memory alive for as long as the model.
+  virtual Linear place(const Linear& weight) = 0;
+  virtual Norm place(const Norm& norm) = 0;
+  virtual LinearGroup place(const LinearGroup& group) = 0;
+
+  // x (tokens, hidden): row t becomes row ids[t] of table (vocab, hidden).
+  virtual void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) = 0;
+
+  // y = norm(x), row by row. y may be x.   per_head: a row is a sequence of vectors of norm.weight.size() each,
+  // normalised one by one (Qwen3's q_norm and k_norm).
+  virtual void rms_norm(Matrix y, Matrix x, const Norm& norm) = 0;
+
+  // ys[i] = W_i norm(x) + b_i for every member of the group; norm may be null. x (tokens, n), ys[i] (tokens, m_i).
+  virtual void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, const Norm* norm) = 0;
+
+  // x += W a + b; `weight` has one member.   x (tokens, m), a (tokens, n)
+  virtual void linear_add(Matrix x, const LinearGroup& weight, Matrix a) = 0;
+
+  // Rotates q (tokens, heads * head_dim) and k (tokens, kv_heads * head_dim) in place for positions
+  // first .. first + tokens - 1 and stores k and v at these rows of the cache.
+  virtual void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
+                           std::int64_t first) = 0;
+
+  // out (tokens, heads * head_dim) = causal softmax attention of q over cache rows 0 .. first + t for token t.
+  virtual void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
+                         const AttentionShape& shape) = 0;
+
+  // h = silu(gate) * up, elementwise; h may be gate.
+  virtual void swiglu(Matrix h, Matrix gate, Matrix up) = 0;
+};
+
+struct BackendOptions {
+  int threads = 0;  // 0: one per core that this process may run on
+};
+
+// "reference" or "cpu"; "auto" is the fastest that is present. Throws std::invalid_argument for another name.
+std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options);
+// Names that make_backend takes here, best first.
+std::vector<std::string> backend_names();
+
+}  // namespace spqr

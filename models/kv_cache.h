@@ -1,0 +1,31 @@
+// The keys and values of one sequence, all layers, allocated once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "models/config.h"
+
+namespace spqr {
+
+class KvCache {
+ public:
+  // Room for `capacity` tokens; dtype f32 or f16.
+  KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, DType dtype);
+  // Bytes that such a cache takes.
+  static std::size_t bytes(const ModelConfig& config, std::int64_t capacity, DType dtype);
+
+  const KvLayer& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
+  std::int64_t capacity() const { return capacity_; }
+  std::int64_t length() const { return length_; }      // tokens in it
+  void set_length(std::int64_t length);                // after a forward pass, or less to rewind
+
+ private:
+  Buffer buffer_;
+  std::vector<KvLayer> layers_;
+  std::int64_t capacity_ = 0;
+  std::int64_t length_ = 0;
+};
+
+}  // namespace spqr

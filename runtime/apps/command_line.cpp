@@ -1,0 +1,94 @@
+#include "runtime/apps/command_line.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace spqr {
+namespace {
+
+// llama.cpp's names of several letters behind one dash, which option parsers read as a bundle of one-letter options.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kLongNames{{
+    {"-cnv", "--conversation"},
+    {"-sys", "--system-prompt"},
+    {"-ctk", "--cache-type-k"},
+    {"-ctv", "--cache-type-v"},
+    {"-ngl", "--gpu-layers"},
+}};
+
+std::vector<std::string> with_long_names(int argc, char** argv) {
+  std::vector<std::string> arguments(argv, argv + argc);
+  for (std::string& argument : arguments) {
+    if (argument == "--") break;
+    for (const auto& [short_name, long_name] : kLongNames) {
+      if (argument == short_name) argument = long_name;
+    }
+  }
+  return arguments;
+}
+
+std::atomic<int> interrupts{0};
+
+void on_interrupt(int signal) {
+  if (interrupts.fetch_add(1) > 0) _exit(128 + signal);
+}
+
+}  // namespace
+
+int run_tool(int argc, char** argv, cxxopts::Options& options,
+             const std::function<int(const cxxopts::ParseResult&)>& body) {
+  const std::string name = options.program();
+  options.add_options()("h,help", "print this help")("version", "print the version");
+  try {
+    const std::vector<std::string> arguments = with_long_names(argc, argv);
+    std::vector<const char*> pointers;
+    pointers.reserve(arguments.size());
+    for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
+    const auto parsed = options.parse(static_cast<int>(pointers.size()), pointers.data());
+    if (parsed.count("help") > 0) {
+      fmt::print("{}\n", options.help());
+      return kExitGood;
+    }
+    if (parsed.count("version") > 0) {
+      fmt::print("{} {}\n", name, SPQR_VERSION);
+      return kExitGood;
+    }
+    if (!parsed.unmatched().empty()) {
+      throw UsageError(fmt::format("unexpected argument '{}'", parsed.unmatched().front()));
+    }
+    return body(parsed);
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "{}: error: {}; see {} --help\n", name, error.what(), name);
+    return kExitUsage;
+  } catch (const cxxopts::exceptions::exception& error) {
+    fmt::print(stderr, "{}: error: {}; see {} --help\n", name, error.what(), name);
+    return kExitUsage;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "{}: error: out of memory\n", name);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: error: {}\n", name, error.what());
+  }
+  return kExitFailed;
+}
+
+void install_interrupt_handler() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return interrupts.load() > 0; }
+
+}  // namespace spqr

@@ -1,0 +1,32 @@
+// What every executable's main shares: options in, one sentence and an exit status out.
+#pragma once
+
+#include <cxxopts.hpp>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace spqr {
+
+inline constexpr int kExitGood = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+
+// Wrong options: exit status 2, and a pointer to --help.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Adds -h/--help and --version, parses (llama.cpp's short names of several letters are understood), rejects positional
+// arguments beyond those that `options` names, and calls `body`. Exceptions become one line on standard error:
+//   tool: error: sentence
+// Call it from main and return what it returns.
+int run_tool(int argc, char** argv, cxxopts::Options& options,
+             const std::function<int(const cxxopts::ParseResult&)>& body);
+
+// First Ctrl-C (or SIGTERM) sets the flag, a second one ends the process. Idempotent.
+void install_interrupt_handler();
+bool interrupted();
+
+}  // namespace spqr
