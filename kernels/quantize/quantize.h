@@ -20,19 +20,21 @@ struct QuantizeOptions {
   bool simplified_outliers = false;  // no leave-one-out search at group starts
   bool round_zero = false;           // zero points are integers
   PermutationOrder permutation = PermutationOrder::act_order;
-  double damp = 1.0;                 // added to the diagonal, in units of its mean
+  double damp = 1.0;  // added to the diagonal, in units of its mean
 };
 
-// What is common to all matrices that read one input and to all thresholds: the damped Hessian's order and the
-// upper Cholesky factor U of its inverse. Costs O(n^3), once.
+// What is common to all matrices that read one input and to all thresholds: the damped Hessian's order and
+// the upper Cholesky factor U of its inverse. Costs O(n^3), once.
 struct Hessian {
   std::int64_t n = 0;
-  std::vector<std::uint32_t> perm;    // (n): column j of everything below is column perm[j] of W; empty: identity
+  std::vector<std::uint32_t>
+      perm;  // (n): column j of everything below is column perm[j] of W; empty: identity
   std::vector<float> inverse_factor;  // U (n, n) row-major, upper triangular, permuted order
   std::vector<std::uint8_t> dead;     // (n) permuted order, 1 where no input ever was non-zero
 };
 
-// h (n, n) = 2/N sum x x^T, f32 row-major. Throws std::runtime_error if it is not positive definite after damping.
+// h (n, n) = 2/N sum x x^T, f32 row-major. Throws std::runtime_error if it is not positive definite after
+// damping.
 Hessian prepare_hessian(std::span<const float> h, std::int64_t n, PermutationOrder order, double damp);
 
 // SpQR; GPTQ is this with unquantized statistics and outlier_threshold = infinity.   w (m, n) f32 row-major.

@@ -1,0 +1,67 @@
+// Scales and zero points: the min-max fit of weights, and the same fit of scales and zero points (second
+// level). Arithmetic is f32 in the order of the reference implementation; what the file stores in 16 bits is
+// rounded here, so that codes are chosen for, and errors measured against, the weights a reader of the file
+// will see.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/spqr_format.h"
+
+namespace spqr {
+
+// Below this the reference implementation clamps a scale it divides by.
+inline constexpr float kSmallestDivisor = 1e-9F;
+
+// Nearest value with 11 significant bits: f16 of unlimited exponent. (A power-of-two factor per matrix,
+// chosen when it is packed, brings scales into the range of f16 without further rounding.)
+float round_to_11_bits(float value);
+
+// Rounds to nearest even and clamps to [0, largest], in plain arithmetic that vectorises without SSE4.1.
+inline float round_clamped(float x, float largest) {
+  constexpr float kRounder = 12582912.0F;  // 1.5 * 2^23: its unit in the last place is 1
+  const float at_least_zero = x > 0.0F ? x : 0.0F;
+  const float clamped = at_least_zero < largest ? at_least_zero : largest;
+  return (clamped + kRounder) - kRounder;
+}
+
+// The code of w, an integer in [0, largest], as f32.
+inline float weight_code(float w, float scale, float zero, float largest) {
+  const float divisor = scale > kSmallestDivisor ? scale : kSmallestDivisor;
+  return round_clamped(w / divisor + zero, largest);
+}
+
+// A scale and zero point for weights in [low, high]; low > high: there are none.
+struct ScaleAndZero {
+  float scale;
+  float zero;
+};
+ScaleAndZero fit_min_max(float low, float high, float largest);
+
+// Parts with all arrays of statistics and codes in place, zeros.
+SpqrParts empty_parts(const SpqrFormat& format, std::int64_t m, std::int64_t n);
+
+// First-level statistics of one group and some rows, (rows) each.
+struct Statistics {
+  std::span<float> scale;  // to choose codes with, and to measure their errors
+  std::span<float> zero;
+  std::span<float> stored_scale;  // what a reader of the file decodes
+  std::span<float> stored_zero;
+
+  Statistics rows(std::int64_t first, std::int64_t count) const {
+    const auto begin = static_cast<std::size_t>(first);
+    const auto size = static_cast<std::size_t>(count);
+    return {scale.subspan(begin, size), zero.subspan(begin, size), stored_scale.subspan(begin, size),
+            stored_zero.subspan(begin, size)};
+  }
+};
+
+// Fits statistics of group `group`, rows [first_row, first_row + low.size()), to weights in [low[i],
+// high[i]], and stores them in `parts`. first_row is a multiple of beta2. Codes are chosen with the
+// statistics before their rounding to 16 bits, as in the reference implementation, except where the rounding
+// would move weights by a good part of a step (large zero points): there with the stored ones.
+void fit_statistics(std::span<const float> low, std::span<const float> high, bool round_zero,
+                    std::int64_t group, std::int64_t first_row, SpqrParts& parts, const Statistics& result);
+
+}  // namespace spqr

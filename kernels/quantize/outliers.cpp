@@ -1,0 +1,146 @@
+#include "kernels/quantize/outliers.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "kernels/quantize/group_statistics.h"
+
+namespace spqr {
+
+namespace {
+
+constexpr std::int64_t kLanes = GroupView::kLanes;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+using Lanes = std::array<float, kLanes>;
+
+Lanes filled(float value) {
+  Lanes lanes;
+  lanes.fill(value);
+  return lanes;
+}
+
+// The two smallest and the two largest weights of each row (equal if the smallest or largest occurs twice).
+struct Extremes {
+  Lanes smallest = filled(kInfinity);
+  Lanes second_smallest = filled(kInfinity);
+  Lanes largest = filled(-kInfinity);
+  Lanes second_largest = filled(-kInfinity);
+};
+
+Extremes find_extremes(const GroupView& group, std::int64_t row) {
+  Extremes e;
+  for (std::int64_t j = 0; j < group.columns; ++j) {
+    const float* w = group.data + j * group.stride + row;
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      e.second_smallest[i] = std::min(e.second_smallest[i], std::max(e.smallest[i], w[i]));
+      e.smallest[i] = std::min(e.smallest[i], w[i]);
+      e.second_largest[i] = std::max(e.second_largest[i], std::min(e.largest[i], w[i]));
+      e.largest[i] = std::max(e.largest[i], w[i]);
+    }
+  }
+  return e;
+}
+
+// Min-max fit of the rows, and the Hessian-weighted squared errors under it.
+class Fit {
+ public:
+  Fit(const Lanes& low, const Lanes& high, float largest_code) : largest_code_(largest_code) {
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      const ScaleAndZero fit = fit_min_max(low[i], high[i], largest_code);
+      scale_[i] = fit.scale;
+      zero_[i] = fit.zero;
+    }
+  }
+
+  float squared_error(std::int64_t lane, float w, float inverse_variance) const {
+    const float scale = scale_[lane];
+    const float zero = zero_[lane];
+    const float error = w - scale * (weight_code(w, scale, zero, largest_code_) - zero);
+    return error * error * inverse_variance;
+  }
+
+ private:
+  float largest_code_;
+  Lanes scale_;
+  Lanes zero_;
+};
+
+// What each row's error falls by when its smallest (largest) weight is left out.
+struct Reductions {
+  Lanes without_smallest;
+  Lanes without_largest;
+};
+
+Reductions leave_out_extremes(const GroupView& group, std::span<const float> inverse_variance,
+                              std::int64_t row, const Extremes& e, const Fit& base, float largest_code) {
+  const Fit no_smallest(e.second_smallest, e.largest, largest_code);
+  const Fit no_largest(e.smallest, e.second_largest, largest_code);
+  Lanes base_sum = {};
+  Lanes no_smallest_sum = {};
+  Lanes no_largest_sum = {};
+  for (std::int64_t j = 0; j < group.columns; ++j) {
+    const float* w = group.data + j * group.stride + row;
+    const float weight = inverse_variance[j];
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      base_sum[i] += base.squared_error(i, w[i], weight);
+      no_smallest_sum[i] += w[i] == e.smallest[i] ? 0.0F : no_smallest.squared_error(i, w[i], weight);
+      no_largest_sum[i] += w[i] == e.largest[i] ? 0.0F : no_largest.squared_error(i, w[i], weight);
+    }
+  }
+  Reductions reductions;
+  for (std::int64_t i = 0; i < kLanes; ++i) {
+    reductions.without_smallest[i] = base_sum[i] - no_smallest_sum[i];
+    reductions.without_largest[i] = base_sum[i] - no_largest_sum[i];
+  }
+  return reductions;
+}
+
+void search_rows(const GroupView& group, std::span<const float> inverse_variance, float largest_code,
+                 float threshold, std::int64_t row, float* low, float* high) {
+  const Extremes e = find_extremes(group, row);
+  const Fit base(e.smallest, e.largest, largest_code);
+  const Reductions reductions = leave_out_extremes(group, inverse_variance, row, e, base, largest_code);
+  Lanes kept_low = filled(kInfinity);
+  Lanes kept_high = filled(-kInfinity);
+  for (std::int64_t j = 0; j < group.columns; ++j) {
+    const float* w = group.data + j * group.stride + row;
+    for (std::int64_t i = 0; i < kLanes; ++i) {
+      const bool only_smallest = w[i] == e.smallest[i] && e.smallest[i] < e.second_smallest[i];
+      const bool only_largest = w[i] == e.largest[i] && e.largest[i] > e.second_largest[i];
+      const float own = base.squared_error(i, w[i], inverse_variance[j]);
+      const float other = only_largest ? reductions.without_largest[i] : own;
+      const float reduction = only_smallest ? reductions.without_smallest[i] : other;
+      kept_low[i] = std::min(kept_low[i], reduction > threshold ? kInfinity : w[i]);
+      kept_high[i] = std::max(kept_high[i], reduction > threshold ? -kInfinity : w[i]);
+    }
+  }
+  for (std::int64_t i = 0; i < kLanes; ++i) {
+    low[i] = kept_low[i] <= kept_high[i] ? kept_low[i] : 0.0F;
+    high[i] = kept_low[i] <= kept_high[i] ? kept_high[i] : 0.0F;
+  }
+}
+
+}  // namespace
+
+void weight_range(const GroupView& group, std::span<float> low, std::span<float> high) {
+  for (std::int64_t i = 0; i < group.stride; ++i) low[i] = high[i] = group.data[i];
+  for (std::int64_t j = 1; j < group.columns; ++j) {
+    const float* w = group.data + j * group.stride;
+    for (std::int64_t i = 0; i < group.stride; ++i) {
+      low[i] = std::min(low[i], w[i]);
+      high[i] = std::max(high[i], w[i]);
+    }
+  }
+}
+
+void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,
+                                   float threshold, std::span<float> low, std::span<float> high) {
+  const auto largest_code = static_cast<float>((1 << bits) - 1);
+  for (std::int64_t row = 0; row < group.stride; row += kLanes) {
+    search_rows(group, inverse_variance, largest_code, threshold, row, &low[row], &high[row]);
+  }
+}
+
+}  // namespace spqr

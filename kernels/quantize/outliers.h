@@ -1,0 +1,29 @@
+// Leave-one-out search for likely outliers of one column group, before its statistics are fitted.
+// Source: arXiv 2306.03078, algorithm 1 (outliers).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace spqr {
+
+// A column group of a tile of rows, columns apart by `stride`: rows are the fast index, so that they are
+// vector lanes.
+struct GroupView {
+  static constexpr std::int64_t kLanes = 16;
+  const float* data;  // (columns, stride)
+  std::int64_t columns;
+  std::int64_t stride;  // rows, a multiple of kLanes
+};
+
+// low, high (stride): the range of each row's weights.
+void weight_range(const GroupView& group, std::span<float> low, std::span<float> high);
+
+// The same without likely outliers; low = high = 0 where all are. A weight is a likely outlier where leaving
+// it out lowers sum((w - deq(w))^2 inverse_variance) over the group by more than `threshold`, deq being the
+// min-max fit to what is left. inverse_variance (columns): 1 / d^2. Only leaving out a smallest or largest
+// weight changes the fit: three fits a row do, whatever the size of the group.
+void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,
+                                   float threshold, std::span<float> low, std::span<float> high);
+
+}  // namespace spqr

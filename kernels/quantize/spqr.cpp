@@ -1,0 +1,255 @@
+// Columns from left to right; each one's error is spread over the columns to its right. Rows only meet in
+// second-level groups, so tiles of rows are solved independently, each with its columns in nested blocks:
+// errors travel column by column within kChunk columns, and as matrix products beyond.
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/blas_threads.h"
+#include "kernels/half.h"
+#include "kernels/quantize/checks.h"
+#include "kernels/quantize/group_statistics.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/quantize/row_tile.h"
+
+namespace spqr {
+
+namespace {
+
+constexpr std::int64_t kBlock = 128;
+constexpr std::int64_t kChunk = RowTile::kCodeColumns;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargestF16 = 65504.0F;
+
+struct Outlier {
+  std::uint16_t column;
+  float value;
+};
+
+// One matrix on its way: what is given, and what tiles of rows fill in.
+struct Task {
+  std::span<const float> w;
+  const Hessian& hessian;
+  const QuantizeOptions& options;
+  float threshold = kInfinity;  // T: squared, Hessian-weighted error above which a weight is an outlier
+  std::vector<float> inverse_variance;  // (n) 1 / d^2
+  SpqrParts parts;
+  std::vector<std::vector<Outlier>> outliers;  // (m)
+};
+
+// Variance over the rows (m > 1) of columns [begin, end) of W, in its own order.
+void column_variances(std::span<const float> w, std::int64_t m, std::int64_t n, std::int64_t begin,
+                      std::int64_t end, double* variance) {
+  std::vector<double> mean(static_cast<std::size_t>(end - begin));
+  std::vector<double> sum(mean.size());
+  for (std::int64_t i = 0; i < m; ++i) {
+    const float* row = w.data() + i * n;
+    for (std::int64_t j = begin; j < end; ++j) mean[j - begin] += row[j];
+  }
+  for (double& x : mean) x /= static_cast<double>(m);
+  for (std::int64_t i = 0; i < m; ++i) {
+    const float* row = w.data() + i * n;
+    for (std::int64_t j = begin; j < end; ++j) {
+      const double difference = row[j] - mean[j - begin];
+      sum[j - begin] += difference * difference;
+    }
+  }
+  for (std::int64_t j = begin; j < end; ++j) variance[j] = sum[j - begin] / static_cast<double>(m - 1);
+}
+
+// T = outlier_threshold * mean over columns of (variance over rows / d^2); a single row has no variance, nor
+// outliers.
+float squared_error_threshold(const Task& task) {
+  const std::int64_t m = task.parts.m;
+  const std::int64_t n = task.parts.n;
+  if (std::isinf(task.options.outlier_threshold) || m == 1) return kInfinity;
+  constexpr std::int64_t kColumns = 128;
+  std::vector<double> variance(static_cast<std::size_t>(n));
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t begin = 0; begin < n; begin += kColumns) {
+    column_variances(task.w, m, n, begin, std::min(begin + kColumns, n), variance.data());
+  }
+  double sum = 0.0;
+  for (std::int64_t j = 0; j < n; ++j) {
+    if (task.hessian.dead[j] != 0) continue;
+    sum += variance[task.hessian.perm.empty() ? j : task.hessian.perm[j]] * task.inverse_variance[j];
+  }
+  return static_cast<float>(task.options.outlier_threshold * sum / static_cast<double>(n));
+}
+
+// Quantizes the rows of a tile; one per thread.
+class TileSolver {
+ public:
+  TileSolver(Task& task, std::int64_t height)
+      : task_(task),
+        n_(task.parts.n),
+        largest_code_(static_cast<float>((1 << task.parts.format.bits) - 1)),
+        tile_(height, n_),
+        errors_(static_cast<std::size_t>(kBlock * tile_.stride())) {}
+
+  void solve(std::int64_t first_row, std::int64_t rows) {
+    tile_.load(task_.w, first_row, rows, task_.hessian.perm);
+    for (std::int64_t j = 0; j < n_; ++j) {
+      if (task_.hessian.dead[j] != 0) std::fill_n(tile_.column(j), tile_.stride(), 0.0F);
+    }
+    for (std::int64_t block = 0; block < n_; block += kBlock) {
+      const std::int64_t block_end = std::min(block + kBlock, n_);
+      for (std::int64_t chunk = block; chunk < block_end; chunk += kChunk) {
+        const std::int64_t chunk_end = std::min(chunk + kChunk, block_end);
+        for (std::int64_t j = chunk; j < chunk_end; ++j) solve_column(j, chunk_end);
+        tile_.store_codes(chunk, chunk_end - chunk, task_.parts);
+        propagate(chunk, chunk_end, chunk_end, block_end);
+      }
+      propagate(block, block_end, block_end, n_);
+    }
+  }
+
+ private:
+  float* errors(std::int64_t j) { return errors_.data() + j % kBlock * tile_.stride(); }
+  const float* factor_row(std::int64_t j) const { return task_.hessian.inverse_factor.data() + j * n_; }
+
+  void fit_group(std::int64_t j, std::int64_t group_columns) {
+    const GroupView group = tile_.group(j, std::min(group_columns, n_ - j));
+    if (task_.options.simplified_outliers || std::isinf(task_.threshold)) {
+      weight_range(group, tile_.low(), tile_.high());
+    } else {
+      weight_range_without_outliers(group, std::span(task_.inverse_variance).subspan(j),
+                                    task_.parts.format.bits, task_.threshold, tile_.low(), tile_.high());
+    }
+    tile_.fit(j / group_columns, task_.options.round_zero, task_.parts);
+  }
+
+  void solve_column(std::int64_t j, std::int64_t chunk_end) {
+    const std::int64_t group_columns = task_.parts.format.group_columns(n_);
+    if (j % group_columns == 0) fit_group(j, group_columns);
+    quantize_column(j);
+    if (!std::isinf(task_.threshold)) take_outliers(j);
+    const float* e = errors(j);
+    for (std::int64_t k = j + 1; k < chunk_end; ++k) {
+      const float factor = factor_row(j)[k];
+      float* w = tile_.column(k);
+      for (std::int64_t i = 0; i < tile_.stride(); ++i) w[i] -= e[i] * factor;
+    }
+  }
+
+  // Codes of column j, and errors in units of d.
+  void quantize_column(std::int64_t j) {
+    const float* w = tile_.column(j);
+    const float* scale = tile_.scale().data();
+    const float* zero = tile_.zero().data();
+    const float d = factor_row(j)[j];
+    const float largest_code = largest_code_;
+    std::uint8_t* codes = tile_.codes(j);
+    float* e = errors(j);
+    for (std::int64_t i = 0; i < tile_.stride(); ++i) {
+      const float code = weight_code(w[i], scale[i], zero[i], largest_code);
+      codes[i] = static_cast<std::uint8_t>(static_cast<int>(code));
+      e[i] = (w[i] - scale[i] * (code - zero[i])) / d;
+    }
+  }
+
+  // Weights whose error is above the threshold: the code of 0, and what that lacks as an f16 beside it. They
+  // count as exact, as in the reference implementation.
+  void take_outliers(std::int64_t j) {
+    float* e = errors(j);
+    for (std::int64_t i = 0; i < tile_.rows(); ++i) {
+      if (!(e[i] * e[i] > task_.threshold)) continue;
+      const float code = weight_code(0.0F, tile_.scale()[i], tile_.zero()[i], largest_code_);
+      const float dense = tile_.stored_scale()[i] * (code - tile_.stored_zero()[i]);
+      const float value = round_to_f16(std::clamp(tile_.column(j)[i] - dense, -kLargestF16, kLargestF16));
+      tile_.codes(j)[i] = static_cast<std::uint8_t>(code);
+      e[i] = 0.0F;
+      if (value == 0.0F) continue;
+      task_.outliers[tile_.first_row() + i].push_back({static_cast<std::uint16_t>(j), value});
+    }
+  }
+
+  // Columns [target, end) -= U[first:last, target:end]^T errors of columns [first, last).
+  void propagate(std::int64_t first, std::int64_t last, std::int64_t target, std::int64_t end) {
+    if (target == end) return;
+    const int stride = static_cast<int>(tile_.stride());
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(end - target), stride,
+                static_cast<int>(last - first), -1.0F, factor_row(first) + target, static_cast<int>(n_),
+                errors(first), stride, 1.0F, tile_.column(target), stride);
+  }
+
+  Task& task_;
+  std::int64_t n_;
+  float largest_code_;
+  RowTile tile_;
+  std::vector<float> errors_;  // (kBlock, stride)
+};
+
+// The rows' outliers as CSR.
+void store_outliers(Task& task) {
+  std::size_t total = 0;
+  for (const auto& row : task.outliers) total += row.size();
+  if (total == 0) return;
+  if (total > std::numeric_limits<std::uint32_t>::max()) {
+    throw std::runtime_error("more than 2^32 - 1 outliers in one matrix: raise the outlier threshold");
+  }
+  SpqrParts& parts = task.parts;
+  parts.columns.reserve(total);
+  parts.values.reserve(total);
+  parts.row_offsets.reserve(task.outliers.size() + 1);
+  parts.row_offsets.push_back(0);
+  for (const auto& row : task.outliers) {
+    for (const Outlier& outlier : row) {
+      parts.columns.push_back(outlier.column);
+      parts.values.push_back(outlier.value);
+    }
+    parts.row_offsets.push_back(static_cast<std::uint32_t>(parts.columns.size()));
+  }
+}
+
+void check_options(std::int64_t n, const Hessian& hessian, const QuantizeOptions& options) {
+  validate(options.format);
+  if (hessian.n != n || hessian.inverse_factor.size() != static_cast<std::size_t>(n * n)) {
+    throw std::invalid_argument("the weight matrix has " + std::to_string(n) + " columns, its Hessian " +
+                                std::to_string(hessian.n));
+  }
+  if (!(options.outlier_threshold >= 0.0)) {
+    throw std::invalid_argument("the outlier threshold must be at least 0 (infinity: no outliers)");
+  }
+  if (n > std::numeric_limits<std::uint16_t>::max() + 1 && !std::isinf(options.outlier_threshold)) {
+    throw std::invalid_argument("outliers have 16-bit columns: a matrix of " + std::to_string(n) +
+                                " columns can only be quantized without (threshold infinity)");
+  }
+}
+
+}  // namespace
+
+SpqrParts quantize_spqr(std::span<const float> w, std::int64_t m, std::int64_t n, const Hessian& hessian,
+                        const QuantizeOptions& options) {
+  check_shape(w, m, n, "the weight matrix");
+  check_finite(w, n, "the weight matrix");
+  check_options(n, hessian, options);
+  Task task{
+      .w = w, .hessian = hessian, .options = options, .inverse_variance = {}, .parts = {}, .outliers = {}};
+  task.parts = empty_parts(options.format, m, n);
+  task.parts.perm = hessian.perm;
+  task.outliers.resize(static_cast<std::size_t>(m));
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float d = hessian.inverse_factor[j * n + j];
+    task.inverse_variance.push_back(1.0F / (d * d));
+  }
+  task.threshold = squared_error_threshold(task);
+  const SingleThreadedBlas single_threaded;
+  const std::int64_t height = RowTile::height(options.format, m);
+#pragma omp parallel
+  {
+    TileSolver solver(task, height);
+#pragma omp for schedule(dynamic)
+    for (std::int64_t first_row = 0; first_row < m; first_row += height) {
+      solver.solve(first_row, std::min(height, m - first_row));
+    }
+  }
+  store_outliers(task);
+  return std::move(task.parts);
+}
+
+}  // namespace spqr
