@@ -31,19 +31,21 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   std::int64_t sliding_window = 0;  // 0: none
   bool tie_word_embeddings = false;
-  bool attention_bias = false;      // q_proj, k_proj, v_proj (and o_proj where model_type is llama)
-  bool mlp_bias = false;
-  bool qk_norm = false;             // Qwen3
-  std::int32_t bos_token_id = -1;   // -1: none
+  bool attention_bias = false;     // q_proj, k_proj, v_proj (and o_proj where model_type is llama)
+  bool mlp_bias = false;           // gate_proj, up_proj, down_proj
+  bool qk_norm = false;            // Qwen3
+  std::int32_t bos_token_id = -1;  // -1: none
   std::vector<std::int32_t> eos_token_ids;
 };
 
 // Parses config.json (both the older rope_theta / rope_scaling and the newer rope_parameters form), refuses
-// architectures and features by name, checks ranges (heads divide, nothing is zero, products fit).
-// Throws std::runtime_error with a sentence; `where` names the file in it.
+// architectures and features by name, checks ranges (heads divide, nothing is zero, products fit). What is
+// missing gets transformers' default for the model_type, except the sizes of weight matrices, which have to
+// be there. Throws std::runtime_error with a sentence; `where` names the file in it.
 ModelConfig parse_config(const std::string& json, const std::string& where);
 
-// inverse_frequency (head_dim / 2) with the configured scaling (transformers' ROPE_INIT_FUNCTIONS).
+// inverse_frequency (head_dim / 2) with the configured scaling (transformers' ROPE_INIT_FUNCTIONS), in f32 as
+// there.
 std::vector<float> rope_inverse_frequency(const ModelConfig& config);
 
 }  // namespace spqr

@@ -1,0 +1,334 @@
+#include "models/config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
+
+#include "models/json.h"
+
+namespace spqr {
+namespace {
+
+using Json = nlohmann::json;
+
+// Far above any model there is, and low enough that products of two, times the size of an element, fit 64
+// bits.
+constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxLayers = 1 << 14;
+constexpr std::int64_t kMaxHeads = 1 << 16;
+constexpr std::int64_t kMaxHeadDim = 1 << 14;
+constexpr std::int64_t kMaxVocab = 1 << 28;
+constexpr std::int64_t kMaxPositions = std::numeric_limits<std::int32_t>::max();
+
+constexpr const char* kSupported =
+    "LlamaForCausalLM (llama), MistralForCausalLM (mistral), Qwen2ForCausalLM (qwen2), Qwen3ForCausalLM "
+    "(qwen3)";
+
+// Typed, checked access to the members of one JSON object; a member that is null counts as missing.
+class Members {
+ public:
+  Members(const Json& object, std::string where) : object_(&object), where_(std::move(where)) {}
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw std::runtime_error(fmt::format("{}: {}", where_, what));
+  }
+
+  const Json* find(const char* key) const {
+    const auto it = object_->find(key);
+    return it == object_->end() || it->is_null() ? nullptr : &*it;
+  }
+  bool is_null(const char* key) const {
+    const auto it = object_->find(key);
+    return it != object_->end() && it->is_null();
+  }
+
+  // An integer in [min, max].
+  std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
+    const Json* value = find(key);
+    if (value == nullptr)
+      fail(fmt::format("{} is missing: is this the config.json of a language model?", key));
+    return integer(key, *value, min, max);
+  }
+  std::int64_t integer_or(const char* key, std::int64_t fallback, std::int64_t min, std::int64_t max) const {
+    const Json* value = find(key);
+    return value == nullptr ? fallback : integer(key, *value, min, max);
+  }
+  std::int64_t integer(const char* key, const Json& value, std::int64_t min, std::int64_t max) const {
+    if (!value.is_number_integer()) fail(fmt::format("{} must be an integer, found {}", key, shown(value)));
+    const bool fits =
+        !value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(max);
+    if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
+      fail(fmt::format("{} must be from {} to {}, found {}", key, min, max, shown(value)));
+    }
+    return value.get<std::int64_t>();
+  }
+
+  // A finite number above zero.
+  double positive(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) fail(fmt::format("{} is missing", key));
+    if (!value->is_number()) fail(fmt::format("{} must be a number, found {}", key, shown(*value)));
+    const auto number = value->get<double>();
+    if (!(number > 0) || !std::isfinite(number)) {
+      fail(fmt::format("{} must be above zero and finite, found {}", key, shown(*value)));
+    }
+    return number;
+  }
+  double positive_or(const char* key, double fallback) const {
+    return find(key) == nullptr ? fallback : positive(key);
+  }
+
+  bool boolean_or(const char* key, bool fallback) const {
+    const Json* value = find(key);
+    if (value == nullptr) return fallback;
+    if (!value->is_boolean()) fail(fmt::format("{} must be true or false, found {}", key, shown(*value)));
+    return value->get<bool>();
+  }
+
+  std::string text_or(const char* key, const std::string& fallback) const {
+    const Json* value = find(key);
+    if (value == nullptr) return fallback;
+    if (!value->is_string()) fail(fmt::format("{} must be a string, found {}", key, shown(*value)));
+    return value->get<std::string>();
+  }
+
+  // The member's members, or nullopt where it is missing or empty.
+  std::optional<Members> object(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_object()) fail(fmt::format("{} must be an object, found {}", key, shown(*value)));
+    if (value->empty()) return std::nullopt;
+    return Members(*value, fmt::format("{}: {}", where_, key));
+  }
+
+  static std::string shown(const Json& value) {
+    std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+    constexpr std::size_t kLongest = 80;
+    return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
+  }
+
+ private:
+  const Json* object_;
+  std::string where_;
+};
+
+std::string model_type_of(const Members& members) {
+  std::string type = members.text_or("model_type", "");
+  std::string architecture;
+  if (const Json* names = members.find("architectures");
+      names != nullptr && names->is_array() && !names->empty()) {
+    if (names->front().is_string()) architecture = names->front().get<std::string>();
+  }
+  for (const char* known : {"llama", "mistral", "qwen2", "qwen3"}) {
+    if (type == known) return type;
+  }
+  if (type.empty()) {
+    if (architecture == "LlamaForCausalLM" || architecture == "LLaMAForCausalLM") return "llama";
+    if (architecture == "MistralForCausalLM") return "mistral";
+    if (architecture == "Qwen2ForCausalLM") return "qwen2";
+    if (architecture == "Qwen3ForCausalLM") return "qwen3";
+    if (architecture.empty()) members.fail("neither model_type nor architectures says what model this is");
+  }
+  members.fail(fmt::format("architecture '{}' is not supported; supported: {}",
+                           architecture.empty() ? type : architecture, kSupported));
+}
+
+void refuse_quantized(const Members& members) {
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    const auto quantization = members.object(key);
+    if (!quantization) continue;
+    members.fail(fmt::format(
+        "the checkpoint is already quantized ({} with quant_method '{}'), which is not supported; "
+        "use the unquantized one (F32, F16 or BF16 weights)",
+        key, quantization->text_or("quant_method", "unknown")));
+  }
+}
+
+void read_shape(const Members& members, ModelConfig& config) {
+  config.hidden_size = members.integer("hidden_size", 1, kMaxWidth);
+  config.intermediate_size = members.integer("intermediate_size", 1, kMaxWidth);
+  config.num_hidden_layers = members.integer("num_hidden_layers", 1, kMaxLayers);
+  config.num_attention_heads = members.integer("num_attention_heads", 1, kMaxHeads);
+  config.vocab_size = members.integer("vocab_size", 1, kMaxVocab);
+
+  std::int64_t default_kv_heads = config.num_attention_heads;
+  if (!members.is_null("num_key_value_heads")) {
+    if (config.model_type == "mistral") default_kv_heads = 8;
+    if (config.model_type == "qwen2" || config.model_type == "qwen3") default_kv_heads = 32;
+  }
+  config.num_key_value_heads = members.integer_or("num_key_value_heads", default_kv_heads, 1, kMaxHeads);
+  if (config.num_attention_heads % config.num_key_value_heads != 0) {
+    members.fail(fmt::format("num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                             config.num_attention_heads, config.num_key_value_heads));
+  }
+
+  if (members.find("head_dim") != nullptr) {
+    config.head_dim = members.integer("head_dim", 1, kMaxHeadDim);
+  } else if (config.model_type == "qwen3" && !members.is_null("head_dim")) {
+    config.head_dim = 128;
+  } else if (config.hidden_size % config.num_attention_heads != 0) {
+    members.fail(
+        fmt::format("hidden_size {} is not a multiple of num_attention_heads {}, and there is no head_dim",
+                    config.hidden_size, config.num_attention_heads));
+  } else {
+    config.head_dim = config.hidden_size / config.num_attention_heads;
+  }
+  if (config.head_dim % 2 != 0 || config.head_dim > kMaxHeadDim) {
+    members.fail(fmt::format("head_dim must be even and at most {}, found {}", kMaxHeadDim, config.head_dim));
+  }
+  if (config.num_attention_heads * config.head_dim > kMaxWidth) {
+    members.fail(fmt::format("num_attention_heads {} x head_dim {} is more than {}",
+                             config.num_attention_heads, config.head_dim, kMaxWidth));
+  }
+}
+
+void read_positions(const Members& members, ModelConfig& config) {
+  std::int64_t fallback = 2048;  // llama
+  if (config.model_type == "mistral") fallback = 4096 * 32;
+  if (config.model_type == "qwen2" || config.model_type == "qwen3") fallback = 32768;
+  // LLaMA 1 conversions of early 2023 called it max_sequence_length.
+  if (config.model_type == "llama")
+    fallback = members.integer_or("max_sequence_length", fallback, 1, kMaxPositions);
+  config.max_position_embeddings = members.integer_or("max_position_embeddings", fallback, 1, kMaxPositions);
+}
+
+void read_llama3_scaling(const Members& members, const Members& rope, ModelConfig& config) {
+  RopeScaling& scaling = config.rope_scaling;
+  scaling.low_freq_factor = rope.positive("low_freq_factor");
+  scaling.high_freq_factor = rope.positive("high_freq_factor");
+  if (!(scaling.high_freq_factor > scaling.low_freq_factor)) {
+    rope.fail(fmt::format("high_freq_factor {} must be above low_freq_factor {}", scaling.high_freq_factor,
+                          scaling.low_freq_factor));
+  }
+  const char* key = "original_max_position_embeddings";
+  const std::int64_t inner = rope.integer_or(key, config.max_position_embeddings, 1, kMaxPositions);
+  scaling.original_max_position_embeddings = members.integer_or(key, inner, 1, kMaxPositions);
+}
+
+// `rope`: rope_scaling of older files, rope_parameters of newer ones, which also hold rope_theta.
+void read_rope(const Members& members, ModelConfig& config) {
+  config.rope_theta = members.positive_or("rope_theta", 10000);
+  auto rope = members.object("rope_scaling");
+  if (!rope) rope = members.object("rope_parameters");
+  if (rope) config.rope_theta = rope->positive_or("rope_theta", config.rope_theta);
+
+  const double rotary = members.positive_or("partial_rotary_factor", 1);
+  if ((rope ? rope->positive_or("partial_rotary_factor", rotary) : rotary) != 1) {
+    members.fail("partial_rotary_factor other than 1 is not supported");
+  }
+  if (!rope) return;
+  for (const char* layer_type : {"full_attention", "sliding_attention"}) {
+    if (rope->find(layer_type) != nullptr)
+      rope->fail("RoPE parameters that differ between layers are not supported");
+  }
+  const std::string type = rope->text_or("rope_type", rope->text_or("type", "default"));
+  if (type == "default") return;
+  if (type != "linear" && type != "llama3") {
+    rope->fail(fmt::format("rope_type '{}' is not supported; supported: default, linear, llama3", type));
+  }
+  config.rope_scaling.type = type == "linear" ? RopeScaling::Type::linear : RopeScaling::Type::llama3;
+  config.rope_scaling.factor = rope->positive("factor");
+  if (type == "llama3") read_llama3_scaling(members, *rope, config);
+}
+
+// Qwen's files may give each layer its kind of attention. Returns whether the layers slide; refuses a
+// mixture.
+bool layers_slide(const Members& members, const ModelConfig& config) {
+  const Json* layer_types = members.find("layer_types");
+  if (layer_types == nullptr) {
+    const std::int64_t full_layers = members.integer_or("max_window_layers", 28, 0, kMaxPositions);
+    if (full_layers != 0 && full_layers < config.num_hidden_layers) {
+      members.fail(
+          fmt::format("sliding-window attention from layer {} of {} on (max_window_layers) is not supported: "
+                      "all layers have to be of one kind",
+                      full_layers, config.num_hidden_layers));
+    }
+    return full_layers == 0;
+  }
+  if (!layer_types->is_array() ||
+      static_cast<std::int64_t>(layer_types->size()) != config.num_hidden_layers) {
+    members.fail(fmt::format("layer_types must list the kinds of {} layers", config.num_hidden_layers));
+  }
+  for (const Json& kind : *layer_types) {
+    if (kind != "full_attention" && kind != "sliding_attention") {
+      members.fail(fmt::format("layer type {} is not supported", Members::shown(kind)));
+    }
+    if (kind != layer_types->front()) {
+      members.fail("layer_types that mix full and sliding attention are not supported");
+    }
+  }
+  return layer_types->front() == "sliding_attention";
+}
+
+void read_attention(const Members& members, ModelConfig& config) {
+  const bool qwen = config.model_type == "qwen2" || config.model_type == "qwen3";
+  if (config.model_type == "mistral" && !members.is_null("sliding_window")) {
+    config.sliding_window = members.integer_or("sliding_window", 4096, 1, kMaxPositions);
+  }
+  if (qwen && members.boolean_or("use_sliding_window", false) && !members.is_null("sliding_window")) {
+    const std::int64_t window = members.integer_or("sliding_window", 4096, 1, kMaxPositions);
+    if (layers_slide(members, config)) config.sliding_window = window;
+  }
+  config.attention_bias = config.model_type == "qwen2";
+  if (config.model_type == "llama") config.attention_bias = members.boolean_or("attention_bias", false);
+  if (config.model_type == "qwen3" && members.boolean_or("attention_bias", false)) {
+    members.fail("attention_bias is not supported for qwen3");
+  }
+  if (config.model_type == "llama") config.mlp_bias = members.boolean_or("mlp_bias", false);
+  config.qk_norm = config.model_type == "qwen3";
+}
+
+std::int32_t token_id(const Members& members, const char* key, const Json& value, const ModelConfig& config) {
+  return static_cast<std::int32_t>(members.integer(key, value, -1, config.vocab_size - 1));
+}
+
+void read_special_tokens(const Members& members, ModelConfig& config) {
+  const bool has_defaults = config.model_type == "llama" || config.model_type == "mistral";
+  if (const Json* bos = members.find("bos_token_id"); bos != nullptr) {
+    config.bos_token_id = token_id(members, "bos_token_id", *bos, config);
+  } else if (has_defaults && !members.is_null("bos_token_id") && config.vocab_size > 1) {
+    config.bos_token_id = 1;
+  }
+  const auto add_eos = [&](const Json& value) {
+    const std::int32_t id = token_id(members, "eos_token_id", value, config);
+    if (id >= 0) config.eos_token_ids.push_back(id);
+  };
+  if (const Json* eos = members.find("eos_token_id"); eos == nullptr) {
+    if (has_defaults && !members.is_null("eos_token_id") && config.vocab_size > 2) config.eos_token_ids = {2};
+  } else if (eos->is_array()) {
+    for (const Json& id : *eos) add_eos(id);
+  } else {
+    add_eos(*eos);
+  }
+}
+
+}  // namespace
+
+ModelConfig parse_config(const std::string& json, const std::string& where) {
+  const Json object = parse_json_strict(json, where);
+  if (!object.is_object()) throw std::runtime_error(fmt::format("{}: expected a JSON object", where));
+  const Members members(object, where);
+
+  ModelConfig config;
+  config.model_type = model_type_of(members);
+  refuse_quantized(members);
+  const std::string activation = members.text_or("hidden_act", "silu");
+  if (activation != "silu" && activation != "swish") {
+    members.fail(fmt::format("hidden_act '{}' is not supported; supported: silu", activation));
+  }
+  read_shape(members, config);
+  read_positions(members, config);
+  config.rms_norm_eps = members.positive_or("rms_norm_eps", 1e-6);
+  config.tie_word_embeddings = members.boolean_or("tie_word_embeddings", false);
+  read_rope(members, config);
+  read_attention(members, config);
+  read_special_tokens(members, config);
+  return config;
+}
+
+}  // namespace spqr
