@@ -1,10 +1,12 @@
 #include "kernels/quantize/group_statistics.h"
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cmath>
+#include <limits>
 
 #include "kernels/half.h"
+#include "kernels/quantize/second_level.h"
 
 namespace spqr {
 
@@ -14,30 +16,8 @@ namespace {
 // f16.
 constexpr float kLargestZero = 32768.0F;
 constexpr float kSmallestNormalF16 = 0x1p-14F;
-constexpr float kLargestShift = 0.05F;
-
-float largest_code(int bits) {
-  return static_cast<float>((1 << bits) - 1);
-}
-
-// What one second-level group stores.
-struct SecondLevel {
-  float scale;
-  float zero;
-};
-
-// A value that all members share is stored exactly, as code 0 or 1 times its size.
-SecondLevel constant_second_level(float value) {
-  if (value == 0.0F) return {1.0F, 0.0F};
-  return {std::abs(value), value < 0.0F ? 1.0F : 0.0F};
-}
-
-SecondLevel fit_second_level(std::span<const float> values, int bits) {
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  if (*low == *high) return constant_second_level(*low);
-  const ScaleAndZero fit = fit_min_max(*low, *high, largest_code(bits));
-  return {fit.scale, fit.zero};
-}
+constexpr float kLargestF16 = 65504.0F;
+constexpr std::size_t kLargestBeta2 = 64;
 
 // Integers that fit into the codes as they are: stored as offsets from the smallest.
 bool offsets_fit(std::span<const float> values, int bits) {
@@ -45,82 +25,55 @@ bool offsets_fit(std::span<const float> values, int bits) {
   return *high - *low <= largest_code(bits) && std::abs(*low) <= 2048.0F;
 }
 
-// Codes of values, which become what the codes decode to.
-void apply_second_level(const SecondLevel& level, int bits, std::span<float> values, std::uint8_t* codes) {
-  const float largest = largest_code(bits);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float code = weight_code(values[i], level.scale, level.zero, largest);
-    codes[i] = static_cast<std::uint8_t>(code);
-    values[i] = level.scale * (code - level.zero);
+// Scales of one second-level group: stored where weights at either end of the range feel it least.
+SecondLevel store_scales(const Statistics& tile, int bits, int scale_bits, std::span<std::uint8_t> codes) {
+  std::array<float, kLargestBeta2> importance;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const float distance = std::max(std::abs(tile.zero[i]), std::abs(largest_code(bits) - tile.zero[i]));
+    importance[i] = distance * distance;
   }
+  const SecondLevel level = fit_second_level(tile.scale, scale_bits);
+  encode_second_level(level, scale_bits, tile.scale, codes);
+  const SecondLevel stored =
+      round_second_level(level, codes, std::span(importance).first(codes.size()),
+                         std::numeric_limits<float>::min(), std::numeric_limits<float>::max());
+  decode_second_level(stored, codes, tile.stored_scale);
+  return stored;
 }
 
-// What codes decode to.
-void decode_second_level(const SecondLevel& level, std::span<const std::uint8_t> codes,
-                         std::span<float> values) {
-  for (std::size_t i = 0; i < codes.size(); ++i)
-    values[i] = level.scale * (static_cast<float>(codes[i]) - level.zero);
+// Zero points of one second-level group, after its scales: what rounding changes in z, weights feel as s
+// times that.
+SecondLevel store_zeros(const Statistics& tile, int zero_bits, bool integers, std::span<std::uint8_t> codes) {
+  std::array<float, kLargestBeta2> importance;
+  for (std::size_t i = 0; i < codes.size(); ++i) importance[i] = tile.scale[i] * tile.scale[i];
+  SecondLevel level = fit_second_level(tile.zero, zero_bits);
+  if (integers && offsets_fit(tile.zero, zero_bits)) {
+    level = {1.0F, -*std::min_element(tile.zero.begin(), tile.zero.end())};
+  }
+  encode_second_level(level, zero_bits, tile.zero, codes);
+  const SecondLevel stored = round_second_level(level, codes, std::span(importance).first(codes.size()),
+                                                kSmallestNormalF16, kLargestF16);
+  decode_second_level(stored, codes, tile.stored_zero);
+  return stored;
 }
 
-SecondLevel stored_scale_level(const SecondLevel& level) {
-  return {round_to_11_bits(level.scale), round_to_f16(level.zero)};
-}
-
-SecondLevel stored_zero_level(const SecondLevel& level) {
-  return {std::max(round_to_f16(level.scale), kSmallestNormalF16), round_to_f16(level.zero)};
-}
-
-// Both levels of one tile: fits them to tile.scale and tile.zero, which become what the codes decode to.
+// Fits the second level to tile.scale and tile.zero, which become what the codes decode to.
 void store_second_level(std::int64_t group, std::int64_t first_row, bool round_zero, SpqrParts& parts,
                         const Statistics& tile) {
   const SpqrFormat& format = parts.format;
   const std::int64_t row = group * parts.m + first_row;
   const std::int64_t index = group * format.tiles(parts.m) + first_row / format.beta2;
-  const std::span scale_codes = std::span(parts.scale_codes).subspan(row, tile.scale.size());
-  const std::span zero_codes = std::span(parts.zero_codes).subspan(row, tile.zero.size());
-
-  const SecondLevel scale_level = fit_second_level(tile.scale, format.scale_bits);
-  const SecondLevel stored_scale = stored_scale_level(scale_level);
-  apply_second_level(scale_level, format.scale_bits, tile.scale, scale_codes.data());
-  decode_second_level(stored_scale, scale_codes, tile.stored_scale);
-
-  SecondLevel zero_level = fit_second_level(tile.zero, format.zero_bits);
-  if (round_zero && format.zero_bits >= format.bits && offsets_fit(tile.zero, format.zero_bits)) {
-    zero_level = {1.0F, -*std::min_element(tile.zero.begin(), tile.zero.end())};
-  }
-  const SecondLevel stored_zero = stored_zero_level(zero_level);
-  apply_second_level(zero_level, format.zero_bits, tile.zero, zero_codes.data());
-  decode_second_level(stored_zero, zero_codes, tile.stored_zero);
-
-  parts.scale_scale[index] = stored_scale.scale;
-  parts.scale_zero[index] = stored_scale.zero;
-  parts.zero_scale[index] = stored_zero.scale;
-  parts.zero_zero[index] = stored_zero.zero;
-}
-
-void store_row(std::int64_t index, SpqrParts& parts, const Statistics& row) {
-  parts.scales[index] = row.stored_scale[0] = round_to_11_bits(row.scale[0]);
-  parts.zeros[index] = row.stored_zero[0] = round_to_f16(row.zero[0]);
-}
-
-// Whether rounding the statistics moves a weight by more than kLargestShift steps.
-bool shifts_weights(const Statistics& tile, int bits) {
-  for (std::size_t i = 0; i < tile.scale.size(); ++i) {
-    const float scale = tile.scale[i];
-    const float at_zero = std::abs(tile.stored_scale[i] * tile.stored_zero[i] - scale * tile.zero[i]);
-    const float over_codes = std::abs(tile.stored_scale[i] - scale) * largest_code(bits);
-    if (at_zero + over_codes > kLargestShift * scale) return true;
-  }
-  return false;
+  const SecondLevel scales = store_scales(tile, format.bits, format.scale_bits,
+                                          std::span(parts.scale_codes).subspan(row, tile.scale.size()));
+  const SecondLevel zeros = store_zeros(tile, format.zero_bits, round_zero && format.zero_bits >= format.bits,
+                                        std::span(parts.zero_codes).subspan(row, tile.zero.size()));
+  parts.scale_scale[index] = scales.scale;
+  parts.scale_zero[index] = scales.zero;
+  parts.zero_scale[index] = zeros.scale;
+  parts.zero_zero[index] = zeros.zero;
 }
 
 }  // namespace
-
-float round_to_11_bits(float value) {
-  std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  bits += 0x0FFFU + ((bits >> 13) & 1U);
-  return std::bit_cast<float>(bits & ~0x1FFFU);
-}
 
 ScaleAndZero fit_min_max(float low, float high, float largest) {
   if (low >= high) {
@@ -162,18 +115,18 @@ void fit_statistics(std::span<const float> low, std::span<const float> high, boo
     result.scale[i] = fit.scale;
     result.zero[i] = round_zero ? std::nearbyint(fit.zero) : fit.zero;
   }
-  const std::int64_t height = parts.format.quantized_statistics() ? parts.format.beta2 : 1;
-  for (std::int64_t begin = 0; begin < rows; begin += height) {
-    const Statistics tile = result.rows(begin, std::min(height, rows - begin));
-    if (parts.format.quantized_statistics()) {
-      store_second_level(group, first_row + begin, round_zero, parts, tile);
-    } else {
-      store_row(group * parts.m + first_row + begin, parts, tile);
+  const SpqrFormat& format = parts.format;
+  if (!format.quantized_statistics()) {
+    const std::int64_t offset = group * parts.m + first_row;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      parts.scales[offset + i] = result.stored_scale[i] = round_to_11_bits(result.scale[i]);
+      parts.zeros[offset + i] = result.stored_zero[i] = round_to_f16(result.zero[i]);
     }
-    if (shifts_weights(tile, parts.format.bits)) {
-      std::copy(tile.stored_scale.begin(), tile.stored_scale.end(), tile.scale.begin());
-      std::copy(tile.stored_zero.begin(), tile.stored_zero.end(), tile.zero.begin());
-    }
+    return;
+  }
+  for (std::int64_t begin = 0; begin < rows; begin += format.beta2) {
+    const std::int64_t count = std::min<std::int64_t>(format.beta2, rows - begin);
+    store_second_level(group, first_row + begin, round_zero, parts, result.rows(begin, count));
   }
 }
 

@@ -1,7 +1,5 @@
-// Scales and zero points: the min-max fit of weights, and the same fit of scales and zero points (second
-// level). Arithmetic is f32 in the order of the reference implementation; what the file stores in 16 bits is
-// rounded here, so that codes are chosen for, and errors measured against, the weights a reader of the file
-// will see.
+// Scales and zero points: the min-max fit of weights, and how the file stores it.
+// Arithmetic is f32 in the order of the reference implementation.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +12,9 @@ namespace spqr {
 // Below this the reference implementation clamps a scale it divides by.
 inline constexpr float kSmallestDivisor = 1e-9F;
 
-// Nearest value with 11 significant bits: f16 of unlimited exponent. (A power-of-two factor per matrix,
-// chosen when it is packed, brings scales into the range of f16 without further rounding.)
-float round_to_11_bits(float value);
+inline float largest_code(int bits) {
+  return static_cast<float>((1 << bits) - 1);
+}
 
 // Rounds to nearest even and clamps to [0, largest], in plain arithmetic that vectorises without SSE4.1.
 inline float round_clamped(float x, float largest) {
@@ -32,11 +30,12 @@ inline float weight_code(float w, float scale, float zero, float largest) {
   return round_clamped(w / divisor + zero, largest);
 }
 
-// A scale and zero point for weights in [low, high]; low > high: there are none.
 struct ScaleAndZero {
   float scale;
   float zero;
 };
+
+// Weights in [low, high] as codes in [0, largest]; low >= high: as if in [-1, 1].
 ScaleAndZero fit_min_max(float low, float high, float largest);
 
 // Parts with all arrays of statistics and codes in place, zeros.
@@ -44,8 +43,8 @@ SpqrParts empty_parts(const SpqrFormat& format, std::int64_t m, std::int64_t n);
 
 // First-level statistics of one group and some rows, (rows) each.
 struct Statistics {
-  std::span<float> scale;  // to choose codes with, and to measure their errors
-  std::span<float> zero;
+  std::span<float> scale;  // to choose codes with and to measure errors against: before rounding to 16 bits,
+  std::span<float> zero;   // as in the reference implementation
   std::span<float> stored_scale;  // what a reader of the file decodes
   std::span<float> stored_zero;
 
@@ -58,9 +57,7 @@ struct Statistics {
 };
 
 // Fits statistics of group `group`, rows [first_row, first_row + low.size()), to weights in [low[i],
-// high[i]], and stores them in `parts`. first_row is a multiple of beta2. Codes are chosen with the
-// statistics before their rounding to 16 bits, as in the reference implementation, except where the rounding
-// would move weights by a good part of a step (large zero points): there with the stored ones.
+// high[i]], and stores them in `parts`. first_row is a multiple of beta2.
 void fit_statistics(std::span<const float> low, std::span<const float> high, bool round_zero,
                     std::int64_t group, std::int64_t first_row, SpqrParts& parts, const Statistics& result);
 

@@ -46,9 +46,9 @@ Extremes find_extremes(const GroupView& group, std::int64_t row) {
 // Min-max fit of the rows, and the Hessian-weighted squared errors under it.
 class Fit {
  public:
-  Fit(const Lanes& low, const Lanes& high, float largest_code) : largest_code_(largest_code) {
+  Fit(const Lanes& low, const Lanes& high, float largest) : largest_code_(largest) {
     for (std::int64_t i = 0; i < kLanes; ++i) {
-      const ScaleAndZero fit = fit_min_max(low[i], high[i], largest_code);
+      const ScaleAndZero fit = fit_min_max(low[i], high[i], largest);
       scale_[i] = fit.scale;
       zero_[i] = fit.zero;
     }
@@ -74,9 +74,9 @@ struct Reductions {
 };
 
 Reductions leave_out_extremes(const GroupView& group, std::span<const float> inverse_variance,
-                              std::int64_t row, const Extremes& e, const Fit& base, float largest_code) {
-  const Fit no_smallest(e.second_smallest, e.largest, largest_code);
-  const Fit no_largest(e.smallest, e.second_largest, largest_code);
+                              std::int64_t row, const Extremes& e, const Fit& base, float largest) {
+  const Fit no_smallest(e.second_smallest, e.largest, largest);
+  const Fit no_largest(e.smallest, e.second_largest, largest);
   Lanes base_sum = {};
   Lanes no_smallest_sum = {};
   Lanes no_largest_sum = {};
@@ -97,11 +97,11 @@ Reductions leave_out_extremes(const GroupView& group, std::span<const float> inv
   return reductions;
 }
 
-void search_rows(const GroupView& group, std::span<const float> inverse_variance, float largest_code,
+void search_rows(const GroupView& group, std::span<const float> inverse_variance, float largest,
                  float threshold, std::int64_t row, float* low, float* high) {
   const Extremes e = find_extremes(group, row);
-  const Fit base(e.smallest, e.largest, largest_code);
-  const Reductions reductions = leave_out_extremes(group, inverse_variance, row, e, base, largest_code);
+  const Fit base(e.smallest, e.largest, largest);
+  const Reductions reductions = leave_out_extremes(group, inverse_variance, row, e, base, largest);
   Lanes kept_low = filled(kInfinity);
   Lanes kept_high = filled(-kInfinity);
   for (std::int64_t j = 0; j < group.columns; ++j) {
@@ -137,9 +137,9 @@ void weight_range(const GroupView& group, std::span<float> low, std::span<float>
 
 void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,
                                    float threshold, std::span<float> low, std::span<float> high) {
-  const auto largest_code = static_cast<float>((1 << bits) - 1);
+  const float largest = largest_code(bits);
   for (std::int64_t row = 0; row < group.stride; row += kLanes) {
-    search_rows(group, inverse_variance, largest_code, threshold, row, &low[row], &high[row]);
+    search_rows(group, inverse_variance, largest, threshold, row, &low[row], &high[row]);
   }
 }
 

@@ -27,8 +27,7 @@ struct QuantizeOptions {
 // the upper Cholesky factor U of its inverse. Costs O(n^3), once.
 struct Hessian {
   std::int64_t n = 0;
-  std::vector<std::uint32_t>
-      perm;  // (n): column j of everything below is column perm[j] of W; empty: identity
+  std::vector<std::uint32_t> perm;    // (n): column j below is column perm[j] of W; empty: identity
   std::vector<float> inverse_factor;  // U (n, n) row-major, upper triangular, permuted order
   std::vector<std::uint8_t> dead;     // (n) permuted order, 1 where no input ever was non-zero
 };

@@ -10,26 +10,25 @@ namespace spqr {
 
 namespace {
 
-void quantize_column(RowTile& tile, std::int64_t j, float largest_code) {
+void quantize_column(RowTile& tile, std::int64_t j, float largest) {
   const float* w = tile.column(j);
   const float* scale = tile.scale().data();
   const float* zero = tile.zero().data();
   std::uint8_t* codes = tile.codes(j);
   for (std::int64_t i = 0; i < tile.stride(); ++i) {
-    codes[i] =
-        static_cast<std::uint8_t>(static_cast<int>(weight_code(w[i], scale[i], zero[i], largest_code)));
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(weight_code(w[i], scale[i], zero[i], largest)));
   }
 }
 
 void quantize_tile(RowTile& tile, SpqrParts& parts) {
-  const auto largest_code = static_cast<float>((1 << parts.format.bits) - 1);
+  const float largest = largest_code(parts.format.bits);
   const std::int64_t group_columns = parts.format.group_columns(parts.n);
   for (std::int64_t j = 0; j < parts.n; ++j) {
     if (j % group_columns == 0) {
       weight_range(tile.group(j, std::min(group_columns, parts.n - j)), tile.low(), tile.high());
       tile.fit(j / group_columns, false, parts);
     }
-    quantize_column(tile, j, largest_code);
+    quantize_column(tile, j, largest);
     const std::int64_t kept = j % RowTile::kCodeColumns + 1;
     if (kept == RowTile::kCodeColumns || j + 1 == parts.n) tile.store_codes(j + 1 - kept, kept, parts);
   }

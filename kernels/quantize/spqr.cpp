@@ -81,13 +81,37 @@ float squared_error_threshold(const Task& task) {
   return static_cast<float>(task.options.outlier_threshold * sum / static_cast<double>(n));
 }
 
+// An outlier as dense value of its code and an f16 beside it.
+struct SplitWeight {
+  float code;
+  float addend;
+};
+
+// Takes the code of 0, unless the rounding of the addend then exceeds that of w itself (where the range of
+// the group is far from 0): then the code that leaves the smallest error.
+SplitWeight split_outlier(float w, float scale, float zero, float zero_code, float largest) {
+  const auto addend = [&](float code) {
+    return round_to_f16(std::clamp(w - scale * (code - zero), -kLargestF16, kLargestF16));
+  };
+  const auto error = [&](float code) { return std::abs(w - (scale * (code - zero) + addend(code))); };
+  float best = zero_code;
+  float least = error(zero_code);
+  if (least <= 0x1p-12F * std::abs(w)) return {best, addend(best)};
+  for (float code = 0.0F; code <= largest; code += 1.0F) {
+    if (error(code) >= least) continue;
+    best = code;
+    least = error(code);
+  }
+  return {best, addend(best)};
+}
+
 // Quantizes the rows of a tile; one per thread.
 class TileSolver {
  public:
   TileSolver(Task& task, std::int64_t height)
       : task_(task),
         n_(task.parts.n),
-        largest_code_(static_cast<float>((1 << task.parts.format.bits) - 1)),
+        largest_code_(largest_code(task.parts.format.bits)),
         tile_(height, n_),
         errors_(static_cast<std::size_t>(kBlock * tile_.stride())) {}
 
@@ -142,29 +166,29 @@ class TileSolver {
     const float* scale = tile_.scale().data();
     const float* zero = tile_.zero().data();
     const float d = factor_row(j)[j];
-    const float largest_code = largest_code_;
+    const float largest = largest_code_;
     std::uint8_t* codes = tile_.codes(j);
     float* e = errors(j);
     for (std::int64_t i = 0; i < tile_.stride(); ++i) {
-      const float code = weight_code(w[i], scale[i], zero[i], largest_code);
+      const float code = weight_code(w[i], scale[i], zero[i], largest);
       codes[i] = static_cast<std::uint8_t>(static_cast<int>(code));
       e[i] = (w[i] - scale[i] * (code - zero[i])) / d;
     }
   }
 
-  // Weights whose error is above the threshold: the code of 0, and what that lacks as an f16 beside it. They
-  // count as exact, as in the reference implementation.
+  // Weights whose error is above the threshold get a value beside their code. They count as exact, as in the
+  // reference implementation.
   void take_outliers(std::int64_t j) {
     float* e = errors(j);
     for (std::int64_t i = 0; i < tile_.rows(); ++i) {
       if (!(e[i] * e[i] > task_.threshold)) continue;
-      const float code = weight_code(0.0F, tile_.scale()[i], tile_.zero()[i], largest_code_);
-      const float dense = tile_.stored_scale()[i] * (code - tile_.stored_zero()[i]);
-      const float value = round_to_f16(std::clamp(tile_.column(j)[i] - dense, -kLargestF16, kLargestF16));
-      tile_.codes(j)[i] = static_cast<std::uint8_t>(code);
+      const float zero_code = weight_code(0.0F, tile_.scale()[i], tile_.zero()[i], largest_code_);
+      const SplitWeight split = split_outlier(tile_.column(j)[i], tile_.stored_scale()[i],
+                                              tile_.stored_zero()[i], zero_code, largest_code_);
+      tile_.codes(j)[i] = static_cast<std::uint8_t>(split.code);
       e[i] = 0.0F;
-      if (value == 0.0F) continue;
-      task_.outliers[tile_.first_row() + i].push_back({static_cast<std::uint16_t>(j), value});
+      if (split.addend == 0.0F) continue;
+      task_.outliers[tile_.first_row() + i].push_back({static_cast<std::uint16_t>(j), split.addend});
     }
   }
 
