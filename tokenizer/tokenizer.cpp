@@ -1,0 +1,24 @@
+#include "tokenizer/tokenizer.h"
+
+#include <stdexcept>
+
+#include "tokenizer/bpe_tokenizer.h"
+
+namespace spqr {
+
+std::unique_ptr<Tokenizer> load_tokenizer(const TokenizerFiles& files) {
+  const auto file = [&files](std::string_view name) -> const std::string* {
+    const auto found = files.find(name);
+    return found == files.end() ? nullptr : &found->second;
+  };
+  if (const std::string* json = file("tokenizer.json")) return load_tokenizer_json(*json, files);
+  const std::string* vocab = file("vocab.json");
+  const std::string* merges = file("merges.txt");
+  if (vocab != nullptr && merges != nullptr) return load_vocab_and_merges(*vocab, *merges, files);
+  throw std::runtime_error(
+      "no tokenizer: expected tokenizer.json, tokenizer.model, gguf_tokenizer.json, tokenizer.bin, or "
+      "vocab.json and "
+      "merges.txt");
+}
+
+}  // namespace spqr
