@@ -9,7 +9,8 @@ namespace spqr {
 
 // Parameters of one matrix W (m, n) = (out_features, in_features).
 //   w = s (q - z) + outlier      s, z: one pair per row and group of beta1 columns ("first level")
-//   s = ss (qs - sz), z = zs (qz - zz)       one quadruple per group of columns and beta2 rows ("second level")
+//   s = ss (qs - sz), z = zs (qz - zz)       one quadruple per group of columns and beta2 rows ("second
+//   level")
 struct SpqrFormat {
   static constexpr std::int64_t kWholeRow = 0;
   static constexpr int kUnquantized = 16;
@@ -23,7 +24,9 @@ struct SpqrFormat {
   bool quantized_statistics() const { return scale_bits != kUnquantized; }
   std::int64_t group_columns(std::int64_t n) const { return beta1 == kWholeRow ? n : beta1; }
   std::int64_t groups(std::int64_t n) const { return (n + group_columns(n) - 1) / group_columns(n); }
-  std::int64_t tiles(std::int64_t m) const { return (m + beta2 - 1) / beta2; }  // second-level groups in a column
+  std::int64_t tiles(std::int64_t m) const {
+    return (m + beta2 - 1) / beta2;
+  }  // second-level groups in a column
   bool operator==(const SpqrFormat&) const = default;
 };
 
@@ -40,19 +43,20 @@ struct SpqrParts {
   SpqrFormat format;
   std::int64_t m = 0;
   std::int64_t n = 0;
-  std::vector<std::uint8_t> codes;        // (m, n)
-  std::vector<std::uint8_t> scale_codes;  // (groups, m)   quantized statistics
-  std::vector<std::uint8_t> zero_codes;   // (groups, m)
-  std::vector<float> scale_scale;         // (groups, tiles)   ss
-  std::vector<float> scale_zero;          // (groups, tiles)   sz
-  std::vector<float> zero_scale;          // (groups, tiles)   zs
-  std::vector<float> zero_zero;           // (groups, tiles)   zz
-  std::vector<float> scales;              // (groups, m)   unquantized statistics
-  std::vector<float> zeros;               // (groups, m)
+  std::vector<std::uint8_t> codes;         // (m, n)
+  std::vector<std::uint8_t> scale_codes;   // (groups, m)   quantized statistics
+  std::vector<std::uint8_t> zero_codes;    // (groups, m)
+  std::vector<float> scale_scale;          // (groups, tiles)   ss
+  std::vector<float> scale_zero;           // (groups, tiles)   sz
+  std::vector<float> zero_scale;           // (groups, tiles)   zs
+  std::vector<float> zero_zero;            // (groups, tiles)   zz
+  std::vector<float> scales;               // (groups, m)   unquantized statistics
+  std::vector<float> zeros;                // (groups, m)
   std::vector<std::uint32_t> row_offsets;  // (m + 1)   outliers, CSR; empty if there are none
-  std::vector<std::uint16_t> columns;      // (nnz)     ascending within a row; n <= 65536 where there are outliers
-  std::vector<float> values;               // (nnz)     added to the dense value
-  std::vector<std::uint32_t> perm;         // (n) or empty
+  std::vector<std::uint16_t>
+      columns;                      // (nnz)     ascending within a row; n <= 65536 where there are outliers
+  std::vector<float> values;        // (nnz)     added to the dense value
+  std::vector<std::uint32_t> perm;  // (n) or empty
 };
 
 // W as the parts mean it, f32 (m, n) in the original column order.

@@ -16,10 +16,11 @@ struct SpqrMatrix {
   SpqrFormat format;
   std::int64_t m = 0;
   std::int64_t n = 0;
-  float factor = 1;                             // multiplies every stored scale (ss, or s if unquantized)
-  std::span<const std::byte> dense;             // packed codes and statistics, packed_bytes(format, m, n), 64-byte aligned
-  std::span<const std::uint32_t> row_offsets;   // (m + 1), or empty: no outliers
-  std::span<const std::uint32_t> col_vals;      // (nnz) low half: column (permuted order), high half: f16 addend
+  float factor = 1;  // multiplies every stored scale (ss, or s if unquantized)
+  std::span<const std::byte>
+      dense;  // packed codes and statistics, packed_bytes(format, m, n), 64-byte aligned
+  std::span<const std::uint32_t> row_offsets;  // (m + 1), or empty: no outliers
+  std::span<const std::uint32_t> col_vals;  // (nnz) low half: column (permuted order), high half: f16 addend
 
   std::size_t bytes() const { return dense.size_bytes() + row_offsets.size_bytes() + col_vals.size_bytes(); }
 };
@@ -40,18 +41,18 @@ struct PackedMatrix {
 // Bytes of the dense part. Throws std::overflow_error if it does not fit in 63 bits.
 std::size_t packed_bytes(const SpqrFormat& format, std::int64_t m, std::int64_t n);
 
-// Packs `parts` (perm is not part of it: it belongs to the input). Scales are divided by a power-of-two factor chosen
-// so that no f16 is subnormal or infinite where it can be avoided. Throws std::invalid_argument on parts that do not
-// fit together or hold values that f16 cannot.
+// Packs `parts` (perm is not part of it: it belongs to the input). Scales are divided by a power-of-two
+// factor chosen so that no f16 is subnormal or infinite where it can be avoided. Throws std::invalid_argument
+// on parts that do not fit together or hold values that f16 cannot.
 PackedMatrix pack(const SpqrParts& parts);
 SpqrParts unpack(const SpqrMatrix& matrix);
 
-// Checks what a hostile file can get wrong: extents, sizes, row offsets that fall or end elsewhere, columns out of
-// range or not ascending, values that are not finite. Throws std::invalid_argument with a sentence.
+// Checks what a hostile file can get wrong: extents, sizes, row offsets that fall or end elsewhere, columns
+// out of range or not ascending, values that are not finite. Throws std::invalid_argument with a sentence.
 void validate(const SpqrMatrix& matrix);
 
-// Row `row` of W, dense and sparse part, f32 (n), in the stored (permuted) column order: the specification in code,
-// and what embeddings use.
+// Row `row` of W, dense and sparse part, f32 (n), in the stored (permuted) column order: the specification in
+// code, and what embeddings use.
 void dequantize_row(const SpqrMatrix& matrix, std::int64_t row, float* out);
 
 }  // namespace spqr
