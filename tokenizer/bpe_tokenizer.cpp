@@ -62,8 +62,8 @@ BpeTokenizer::BpeTokenizer(BpeTokenizerParts parts, const TokenizerFiles& files,
     token.id = *id;
     add_token(token, "tokenizer_config.json");
   }
-  special_ =
-      read_special_tokens(files, parts_.defaults, [this](std::string_view text) { return find(text); });
+  special_ = read_special_tokens(files, std::move(parts_.defaults),
+                                 [this](std::string_view text) { return find(text); });
   const auto find_special = [this](std::string_view text) -> std::optional<std::int32_t> {
     const auto found = added_by_text_.find(text);
     if (found == added_by_text_.end() || !added_by_id_.at(found->second).special) return std::nullopt;

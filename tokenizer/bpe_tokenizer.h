@@ -23,7 +23,7 @@ struct BpeTokenizerParts {
   TokenDecoder decoder;
   std::vector<AddedToken>
       added_tokens;  // sorted out by the tokenizer: the first of several with one text counts
-  SpecialTokenDefaults defaults;
+  SpecialTokens defaults;
 };
 
 // `files`: the side files. Throws std::runtime_error where they are malformed or two added tokens share an

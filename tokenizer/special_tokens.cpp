@@ -79,7 +79,7 @@ void append_template_ids(const Json& processor, const std::string& name, const F
 }
 
 void read_template(const Json& processor, const FindToken& find, const std::string& where,
-                   SpecialTokenDefaults& defaults) {
+                   SpecialTokens& defaults) {
   const Json& single = require(processor, "single", where);
   if (!single.is_array()) fail(where, "'single' is not an array");
   bool after = false;
@@ -94,7 +94,7 @@ void read_template(const Json& processor, const FindToken& find, const std::stri
 }
 
 void read_processor(const Json& description, const FindToken& find, const std::string& where, int depth,
-                    SpecialTokenDefaults& defaults) {
+                    SpecialTokens& defaults) {
   if (description.is_null()) return;
   if (depth > kMaxDepth) fail(where, "sequences are nested too deeply");
   const std::string type = string_field(description, "type", where);
@@ -118,25 +118,24 @@ void override_added(const Json& config, const char* key, std::int32_t id, std::v
 
 }  // namespace
 
-SpecialTokens read_special_tokens(const TokenizerFiles& files, const SpecialTokenDefaults& defaults,
+SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens defaults,
                                   const FindToken& find) {
   const Json config = read_file(files, kConfig);
   const Json map = read_file(files, kMap);
-  SpecialTokens tokens;
-  const auto id_or = [&](const char* key, std::int32_t fallback) {
+  SpecialTokens tokens = std::move(defaults);
+  const auto find_role = [&](const char* key) -> std::optional<std::int32_t> {
     const std::string text = role_text(config, map, key);
-    return text.empty() ? fallback : find(text).value_or(fallback);
+    return text.empty() ? std::nullopt : find(text);
   };
-  tokens.bos = id_or("bos_token", defaults.bos);
-  const std::int32_t eos = id_or("eos_token", defaults.eos);
-  add_eos(tokens.eos, eos);
+  if (const std::optional<std::int32_t> bos = find_role("bos_token")) tokens.bos = *bos;
+  if (const std::optional<std::int32_t> named = find_role("eos_token")) tokens.eos = {*named};
+  const std::int32_t eos = tokens.eos.empty() ? -1 : tokens.eos.front();
   add_generation_eos(read_file(files, kGeneration), tokens.eos);
-  tokens.prefix = defaults.prefix;
-  tokens.suffix = defaults.suffix;
   if (tokens.bos < 0 && tokens.prefix.size() == 1) tokens.bos = tokens.prefix.front();
   override_added(config, "add_bos_token", tokens.bos, tokens.prefix);
   override_added(config, "add_eos_token", eos, tokens.suffix);
-  tokens.chat_template = read_chat_template(files, config);
+  std::string chat_template = read_chat_template(files, config);
+  if (!chat_template.empty()) tokens.chat_template = std::move(chat_template);
   return tokens;
 }
 
@@ -187,7 +186,7 @@ void add_known_ends(const FindToken& find_special, std::vector<std::int32_t>& eo
 }
 
 void read_post_processor(const Json& description, const FindToken& find, const std::string& where,
-                         SpecialTokenDefaults& defaults) {
+                         SpecialTokens& defaults) {
   read_processor(description, find, where, 0, defaults);
 }
 

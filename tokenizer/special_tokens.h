@@ -26,18 +26,10 @@ struct SpecialTokens {
 
 using FindToken = std::function<std::optional<std::int32_t>(std::string_view)>;
 
-// What the tokenizer's main file says of itself, before its side files are read.
-struct SpecialTokenDefaults {
-  std::int32_t bos = -1;
-  std::int32_t eos = -1;
-  std::vector<std::int32_t> prefix;
-  std::vector<std::int32_t> suffix;
-};
-
-// add_bos_token and add_eos_token of tokenizer_config.json override the defaults' prefix and suffix.
-// Throws std::runtime_error where a file is malformed.
-SpecialTokens read_special_tokens(const TokenizerFiles& files, const SpecialTokenDefaults& defaults,
-                                  const FindToken& find);
+// `defaults`: what the tokenizer's main file says of itself. bos_token and eos_token of the side files come
+// in its place, end tokens of generation_config.json besides; add_bos_token and add_eos_token override prefix
+// and suffix. Throws std::runtime_error where a file is malformed.
+SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens defaults, const FindToken& find);
 
 // Tokens of tokenizer_config.json's "added_tokens_decoder".
 std::vector<AddedToken> read_added_tokens_decoder(const TokenizerFiles& files);
@@ -52,6 +44,6 @@ void add_known_ends(const FindToken& find_special, std::vector<std::int32_t>& eo
 // The TemplateProcessing in a "post_processor": sets prefix and suffix. Throws std::runtime_error naming
 // another type.
 void read_post_processor(const Json& description, const FindToken& find, const std::string& where,
-                         SpecialTokenDefaults& defaults);
+                         SpecialTokens& defaults);
 
 }  // namespace spqr

@@ -88,7 +88,8 @@ std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& vocab, const
     token.id = *id;
     token.special = true;
     parts.added_tokens.push_back(token);
-    parts.defaults.bos = parts.defaults.eos = *id;
+    parts.defaults.bos = *id;
+    parts.defaults.eos = {*id};
   }
   return make_bpe_tokenizer(std::move(parts), files, kWhere);
 }

@@ -1,0 +1,76 @@
+#include "tokenizer/gguf_pretokenizers.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace spqr {
+namespace {
+
+// Patterns of the models' own tokenizer.json files.
+constexpr const char* kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+Json byte_level(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", use_regex}};
+}
+
+Json split(const char* pattern) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+Json digits(bool individual) {
+  return {{"type", "Digits"}, {"individual_digits", individual}};
+}
+
+Json sequence(Json::array_t steps) {
+  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
+}
+
+template <std::size_t N>
+bool is_one_of(const std::string& name, const std::array<std::string_view, N>& names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+GgufPreTokenizer gguf_pretokenizer(const std::string& name, const std::string& where) {
+  constexpr std::array<std::string_view, 5> kLikeGpt2{"default", "gpt-2", "mpt", "olmo", "phi-2"};
+  constexpr std::array<std::string_view, 5> kLikeSmolLm{"smollm", "starcoder", "refact", "command-r",
+                                                        "codeshell"};
+  constexpr std::array<std::string_view, 3> kLikeLlama3{"llama-bpe", "llama3", "llama-v3"};
+  constexpr std::array<std::string_view, 2> kLikeQwen2{"qwen2", "deepseek-r1-qwen"};
+  GgufPreTokenizer result;
+  if (is_one_of(name, kLikeGpt2)) {
+    result.pre_tokenizer = byte_level(true);
+  } else if (is_one_of(name, kLikeSmolLm)) {
+    result.pre_tokenizer = sequence({digits(true), byte_level(true)});
+  } else if (is_one_of(name, kLikeLlama3)) {
+    result.pre_tokenizer = sequence({split(kLlama3Pattern), byte_level(false)});
+    result.ignore_merges = result.add_bos = true;
+  } else if (is_one_of(name, kLikeQwen2)) {
+    result.normalizer = {{"type", "NFC"}};
+    result.pre_tokenizer = sequence({split(kQwen2Pattern), byte_level(false)});
+  } else if (name == "tekken") {
+    result.pre_tokenizer = sequence({split(kTekkenPattern), byte_level(false)});
+    result.ignore_merges = result.add_bos = true;
+  } else if (name == "falcon") {
+    result.pre_tokenizer = sequence({{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
+                                     byte_level(true),
+                                     digits(false),
+                                     split("[0-9][0-9][0-9]")});
+  } else {
+    fail(where, fmt::format("'tokenizer.ggml.pre' = '{}' is not supported", name));
+  }
+  return result;
+}
+
+}  // namespace spqr
