@@ -76,6 +76,7 @@ void store_second_level(std::int64_t group, std::int64_t first_row, bool round_z
 }  // namespace
 
 ScaleAndZero fit_min_max(float low, float high, float largest) {
+  if (low == 0.0F && high == 0.0F) return {0.0F, 0.5F * largest};
   if (low >= high) {
     low = -1.0F;
     high = 1.0F;

@@ -35,7 +35,8 @@ struct ScaleAndZero {
   float zero;
 };
 
-// Weights in [low, high] as codes in [0, largest]; low >= high: as if in [-1, 1].
+// Weights in [low, high] as codes in [0, largest]; low >= high: as if in [-1, 1]. All zero: a scale of 0,
+// which decodes to 0 and does not widen the range of the scales beside it.
 ScaleAndZero fit_min_max(float low, float high, float largest);
 
 // Parts with all arrays of statistics and codes in place, zeros.

@@ -33,6 +33,7 @@ Extremes find_extremes(const GroupView& group, std::int64_t row) {
   Extremes e;
   for (std::int64_t j = 0; j < group.columns; ++j) {
     const float* w = group.data + j * group.stride + row;
+#pragma omp simd
     for (std::int64_t i = 0; i < kLanes; ++i) {
       e.second_smallest[i] = std::min(e.second_smallest[i], std::max(e.smallest[i], w[i]));
       e.smallest[i] = std::min(e.smallest[i], w[i]);
@@ -47,6 +48,7 @@ Extremes find_extremes(const GroupView& group, std::int64_t row) {
 class Fit {
  public:
   Fit(const Lanes& low, const Lanes& high, float largest) : largest_code_(largest) {
+#pragma omp simd
     for (std::int64_t i = 0; i < kLanes; ++i) {
       const ScaleAndZero fit = fit_min_max(low[i], high[i], largest);
       scale_[i] = fit.scale;
@@ -83,10 +85,13 @@ Reductions leave_out_extremes(const GroupView& group, std::span<const float> inv
   for (std::int64_t j = 0; j < group.columns; ++j) {
     const float* w = group.data + j * group.stride + row;
     const float weight = inverse_variance[j];
+#pragma omp simd
     for (std::int64_t i = 0; i < kLanes; ++i) {
       base_sum[i] += base.squared_error(i, w[i], weight);
-      no_smallest_sum[i] += w[i] == e.smallest[i] ? 0.0F : no_smallest.squared_error(i, w[i], weight);
-      no_largest_sum[i] += w[i] == e.largest[i] ? 0.0F : no_largest.squared_error(i, w[i], weight);
+      const float no_smallest_error = no_smallest.squared_error(i, w[i], weight);
+      const float no_largest_error = no_largest.squared_error(i, w[i], weight);
+      no_smallest_sum[i] += w[i] == e.smallest[i] ? 0.0F : no_smallest_error;
+      no_largest_sum[i] += w[i] == e.largest[i] ? 0.0F : no_largest_error;
     }
   }
   Reductions reductions;
@@ -106,19 +111,22 @@ void search_rows(const GroupView& group, std::span<const float> inverse_variance
   Lanes kept_high = filled(-kInfinity);
   for (std::int64_t j = 0; j < group.columns; ++j) {
     const float* w = group.data + j * group.stride + row;
+#pragma omp simd
     for (std::int64_t i = 0; i < kLanes; ++i) {
       const bool only_smallest = w[i] == e.smallest[i] && e.smallest[i] < e.second_smallest[i];
       const bool only_largest = w[i] == e.largest[i] && e.largest[i] > e.second_largest[i];
       const float own = base.squared_error(i, w[i], inverse_variance[j]);
-      const float other = only_largest ? reductions.without_largest[i] : own;
-      const float reduction = only_smallest ? reductions.without_smallest[i] : other;
+      const float without_largest = reductions.without_largest[i];
+      const float without_smallest = reductions.without_smallest[i];
+      const float reduction = only_smallest ? without_smallest : only_largest ? without_largest : own;
       kept_low[i] = std::min(kept_low[i], reduction > threshold ? kInfinity : w[i]);
       kept_high[i] = std::max(kept_high[i], reduction > threshold ? -kInfinity : w[i]);
     }
   }
   for (std::int64_t i = 0; i < kLanes; ++i) {
-    low[i] = kept_low[i] <= kept_high[i] ? kept_low[i] : 0.0F;
-    high[i] = kept_low[i] <= kept_high[i] ? kept_high[i] : 0.0F;
+    const bool constant = e.smallest[i] == e.largest[i];
+    low[i] = constant ? e.smallest[i] : kept_low[i] < kept_high[i] ? kept_low[i] : -1.0F;
+    high[i] = constant ? e.largest[i] : kept_low[i] < kept_high[i] ? kept_high[i] : 1.0F;
   }
 }
 

@@ -19,10 +19,10 @@ struct GroupView {
 // low, high (stride): the range of each row's weights.
 void weight_range(const GroupView& group, std::span<float> low, std::span<float> high);
 
-// The same without likely outliers; low = high = 0 where all are. A weight is a likely outlier where leaving
-// it out lowers sum((w - deq(w))^2 inverse_variance) over the group by more than `threshold`, deq being the
-// min-max fit to what is left. inverse_variance (columns): 1 / d^2. Only leaving out a smallest or largest
-// weight changes the fit: three fits a row do, whatever the size of the group.
+// The same without likely outliers; [-1, 1] where fewer than two values are left. A weight is a likely
+// outlier where leaving it out lowers sum((w - deq(w))^2 inverse_variance) over the group by more than
+// `threshold`, deq being the min-max fit to what is left. inverse_variance (columns): 1 / d^2. Only leaving
+// out a smallest or largest weight changes the fit: three fits a row do, whatever the size of the group.
 void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,
                                    float threshold, std::span<float> low, std::span<float> high);
 

@@ -62,7 +62,7 @@ SecondLevel round_second_level(const SecondLevel& level, std::span<const std::ui
     if (!(scale >= smallest && scale <= largest)) continue;
     const double slope_change = static_cast<double>(scale) - level.scale;
     const double ideal_offset = offset + slope_change * moments[1] / moments[0];
-    const float zero = round_to_f16(static_cast<float>(ideal_offset / scale));
+    const float zero = level.zero == 0.0F ? 0.0F : round_to_f16(static_cast<float>(ideal_offset / scale));
     const double offset_change = static_cast<double>(scale) * zero - offset;
     const double cost = slope_change * (slope_change * moments[2] - 2.0 * offset_change * moments[1]) +
                         offset_change * offset_change * moments[0];

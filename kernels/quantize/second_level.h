@@ -26,7 +26,8 @@ float round_to_11_bits(float value);
 
 // What is stored of `level`: the 11-bit scale and f16 zero, of those near it, that change
 // sum(importance (change of the decoded value)^2) least. Where zero is large, plain rounding would move all
-// values by many times the rounding of one. importance (codes). smallest, largest: bounds of the scale.
+// values by many times the rounding of one. A zero of 0 stays: code 0 is exactly 0 then. importance (codes).
+// smallest, largest: bounds of the scale.
 SecondLevel round_second_level(const SecondLevel& level, std::span<const std::uint8_t> codes,
                                std::span<const float> importance, float smallest, float largest);
 
