@@ -1,17 +1,18 @@
-// A safetensors file, memory-mapped and validated. Specification: github.com/huggingface/safetensors, "Format":
-// u64 little-endian header length (at most 100 MB), a UTF-8 JSON object without duplicate keys, then the data;
-// offsets are contiguous from 0 to the end of the file, size = shape x dtype.
+// A safetensors file, memory-mapped and validated. Specification: github.com/huggingface/safetensors,
+// "Format": u64 little-endian header length (at most 100 MB), a UTF-8 JSON object without duplicate keys,
+// then the data; offsets are contiguous from 0 to the end of the file, size = shape x dtype.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "models/file_bytes.h"
 
 namespace spqr {
 
@@ -22,23 +23,12 @@ struct SafetensorsTensor {
   std::span<const std::byte> data;
 };
 
-// Bytes of a file, mapped read-only or read into 64-byte aligned memory. Throws std::runtime_error naming the file.
-class FileBytes {
- public:
-  static FileBytes map(const std::filesystem::path& path);
-  static FileBytes read(const std::filesystem::path& path);
-  std::span<const std::byte> bytes() const { return bytes_; }
-
- private:
-  std::shared_ptr<const void> owner_;
-  std::span<const std::byte> bytes_;
-};
-
 class SafetensorsFile {
  public:
   // Throws std::runtime_error: file, what was expected and found ("incomplete download?").
   static SafetensorsFile open(const std::filesystem::path& path, bool mmap = true);
-  // The same checks on bytes already at hand; `where` names them in errors. The bytes must outlive the result.
+  // The same checks on bytes already at hand; `where` names them in errors. The bytes must outlive the
+  // result.
   static SafetensorsFile parse(FileBytes bytes, const std::string& where);
 
   const std::vector<SafetensorsTensor>& tensors() const { return tensors_; }  // in order of their offsets
