@@ -20,6 +20,8 @@ namespace spqr {
 namespace {
 
 constexpr std::int64_t kBlock = 64;
+constexpr std::int64_t kWorthThreads =
+    1024;  // columns; below, threads wait for each other longer than they work
 
 // A square row-major matrix of doubles; only its lower triangle is used.
 struct SquareMatrix {
@@ -58,7 +60,7 @@ bool cholesky(SquareMatrix& a) {
     const std::int64_t size = std::min(kBlock, a.n - k);
     const std::int64_t next = k + size;
     if (!factor_diagonal_block(a, k, size)) return false;
-#pragma omp parallel
+#pragma omp parallel if (a.n >= kWorthThreads)
     {
 #pragma omp for schedule(dynamic)
       for (std::int64_t i = next; i < a.n; i += kBlock) {

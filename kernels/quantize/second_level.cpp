@@ -13,7 +13,7 @@ namespace spqr {
 SecondLevel fit_second_level(std::span<const float> values, int bits) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   if (*low == *high) {
-    if (*low == 0.0F) return {1.0F, 0.0F};
+    if (*low == 0.0F) return {0.0F, 0.0F};
     return {std::abs(*low), *low < 0.0F ? 1.0F : 0.0F};
   }
   const ScaleAndZero fit = fit_min_max(*low, *high, largest_code(bits));
@@ -44,6 +44,7 @@ float round_to_11_bits(float value) {
 
 SecondLevel round_second_level(const SecondLevel& level, std::span<const std::uint8_t> codes,
                                std::span<const float> importance, float smallest, float largest) {
+  if (level.scale == 0.0F) return level;
   constexpr int kNeighbours = 16;
   constexpr std::uint32_t kUnitInLastPlace = 1U << 13;
   double moments[3] = {std::numeric_limits<double>::min(), 0.0, 0.0};  // of the codes, weighted
