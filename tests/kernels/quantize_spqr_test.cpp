@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "kernels/spqr_matrix.h"
 #include "quantizer_cases.h"
 #include "tests/test_data.h"
 
@@ -39,6 +40,11 @@ void check_case(const std::filesystem::path& path) {
   const Hessian hessian = prepare_hessian(given.h, given.n, given.options.permutation, given.options.damp);
   const SpqrParts parts = quantize_spqr(given.w, given.m, given.n, hessian, given.options);
   const std::vector<float> ours = decode_parts(parts);
+
+  CHECK(dequantize(parts) == ours);
+  SpqrParts stored = unpack(pack(parts).view());
+  stored.perm = parts.perm;
+  CHECK(decode_parts(stored) == ours);  // nothing is left to round when a matrix is packed
 
   const double error = relative_error(given.w, ours, given.h, given.m, given.n);
   const double equal = equal_share(given, ours);
