@@ -102,7 +102,7 @@ void invert_block_column(const SquareMatrix& l, std::int64_t first, std::int64_t
 std::vector<float> reversed_inverse(const SquareMatrix& l) {
   const std::int64_t n = l.n;
   std::vector<float> u(l.data.size());
-#pragma omp parallel
+#pragma omp parallel if (n >= kWorthThreads)
   {
     std::vector<double> x;
 #pragma omp for schedule(dynamic)

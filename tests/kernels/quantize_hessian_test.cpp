@@ -91,6 +91,14 @@ TEST_CASE("act_order sorts by the diagonal, dead columns last, equal ones in the
   CHECK(hessian.inverse_factor[0] == doctest::Approx(1.0 / std::sqrt(7.0 + 16.0 / 6.0)));
   CHECK(hessian.inverse_factor[4 * 7] == 1.0F);
   CHECK(prepare_hessian(h, 6, PermutationOrder::identity, 1.0).perm.empty());
+
+  std::vector<float> same(100 * 100);
+  std::vector<std::uint32_t> in_order(100);
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    same[i * 101] = 3.0F;
+    in_order[i] = i;
+  }
+  CHECK(prepare_hessian(same, 100, PermutationOrder::act_order, 1.0).perm == in_order);
 }
 
 TEST_CASE("prepare_hessian refuses what is not a Hessian") {
