@@ -35,6 +35,7 @@ class BpeTokenizer final : public Tokenizer {
   using WordCache = std::unordered_map<std::string, std::vector<std::int32_t>>;
 
   void add_token(const AddedToken& token, const std::string& where);
+  void add_named_tokens(const TokenizerFiles& files);
   void encode_plain(std::string_view text, bool at_start, const EncodeOptions& options, WordCache& cache,
                     std::vector<std::int32_t>& ids) const;
   void encode_word(const std::string& word, WordCache& cache, std::vector<std::int32_t>& ids) const;
@@ -52,16 +53,8 @@ BpeTokenizer::BpeTokenizer(BpeTokenizerParts parts, const TokenizerFiles& files,
     : parts_(std::move(parts)) {
   vocab_size_ = parts_.model.vocabulary().size();
   for (const AddedToken& token : parts_.added_tokens) add_token(token, where);
-  for (const AddedToken& token : read_added_tokens_decoder(files)) add_token(token, "tokenizer_config.json");
-  for (const std::string& text : read_special_token_texts(files)) {
-    const std::optional<std::int32_t> id = parts_.model.vocabulary().find(text);
-    AddedToken token;
-    token.content = text;
-    token.special = true;
-    if (!id) continue;
-    token.id = *id;
-    add_token(token, "tokenizer_config.json");
-  }
+  for (const AddedToken& token : read_side_added_tokens(files)) add_token(token, "tokenizer_config.json");
+  add_named_tokens(files);
   special_ = read_special_tokens(files, std::move(parts_.defaults),
                                  [this](std::string_view text) { return find(text); });
   const auto find_special = [this](std::string_view text) -> std::optional<std::int32_t> {
@@ -70,6 +63,20 @@ BpeTokenizer::BpeTokenizer(BpeTokenizerParts parts, const TokenizerFiles& files,
     return found->second;
   };
   add_known_ends(find_special, special_.eos);
+}
+
+// Those that the side files give a role, where no file lists them as added tokens. Single characters stay
+// what they are: a text may well contain the "!" that pads a batch.
+void BpeTokenizer::add_named_tokens(const TokenizerFiles& files) {
+  for (const std::string& text : read_special_token_texts(files)) {
+    const std::optional<std::int32_t> id = parts_.model.vocabulary().find(text);
+    if (!id || text.size() == utf8_length(text.front())) continue;
+    AddedToken token;
+    token.content = text;
+    token.id = *id;
+    token.special = true;
+    add_token(token, "tokenizer_config.json");
+  }
 }
 
 void BpeTokenizer::add_token(const AddedToken& token, const std::string& where) {

@@ -58,7 +58,7 @@ PieceTokenizer::PieceTokenizer(PieceTokenizerParts parts, const TokenizerFiles& 
   for (std::size_t id = 0; id < parts.pieces.size(); ++id)
     add_piece(static_cast<std::int32_t>(id), parts.pieces[id]);
   for (const AddedToken& token : parts.added_tokens) add_token(token, where);
-  for (const AddedToken& token : read_added_tokens_decoder(files)) add_token(token, "tokenizer_config.json");
+  for (const AddedToken& token : read_side_added_tokens(files)) add_token(token, "tokenizer_config.json");
   special_ = read_special_tokens(files, std::move(parts.defaults),
                                  [this](std::string_view text) { return find(text); });
   const auto find_special = [this](std::string_view text) -> std::optional<std::int32_t> {

@@ -14,6 +14,11 @@ using StepPtr = std::shared_ptr<const PreTokenizer::Step>;
 
 constexpr int kMaxDepth = 8;
 
+// Unicode's \w: Alphabetic, marks, decimal digits, connectors and joiners.
+constexpr const char* kWordCharacters =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
+    R"(\x{1f170}-\x{1f189})";
+
 StepPtr parse_split(const Json& description, const std::string& where) {
   const Json& pattern = require(description, "pattern", where);
   Finder finder;
@@ -72,9 +77,9 @@ StepPtr parse_step(const Json& description, const std::string& type, const std::
   if (type == "WhitespaceSplit") {
     return make_split_step(character_finder(is_unicode_space), SplitBehavior::removed, false);
   }
-  if (type == "Whitespace") {  // \w+|[^\w\s]+
-    constexpr const char* kWords = R"([\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+|[^\s\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+)";
-    return make_split_step(regex_finder(kWords, where), SplitBehavior::removed, true);
+  if (type == "Whitespace") {
+    const std::string words = fmt::format("[{0}]+|[^\\s{0}]+", kWordCharacters);
+    return make_split_step(regex_finder(words, where), SplitBehavior::removed, true);
   }
   fail(where, fmt::format("pre-tokenizer '{}' is not supported", type));
 }
@@ -101,6 +106,7 @@ void PreTokenizer::add(const Json& description, const std::string& where, int de
 
 std::vector<std::string> PreTokenizer::split(std::string text, bool at_start) const {
   std::vector<std::string> words;
+  if (text.empty()) return words;
   words.push_back(std::move(text));
   for (const std::shared_ptr<const Step>& step : steps_) {
     std::vector<std::string> parts;

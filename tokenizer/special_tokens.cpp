@@ -106,6 +106,23 @@ void read_processor(const Json& description, const FindToken& find, const std::s
   for (const Json& part : parts) read_processor(part, find, where, depth + 1, defaults);
 }
 
+// added_tokens.json: {"<|im_start|>": 32001}. Those that another file names as special are.
+std::vector<AddedToken> read_added_tokens_json(const TokenizerFiles& files) {
+  constexpr const char* kFile = "added_tokens.json";
+  const std::vector<std::string> special = read_special_token_texts(files);
+  std::vector<AddedToken> tokens;
+  const Json entries = read_file(files, kFile);
+  for (const auto& [text, id] : entries.items()) {
+    if (text.empty()) fail(kFile, "names an empty token");
+    AddedToken token;
+    token.content = text;
+    token.id = id_of(id, fmt::format("{}: token '{}'", kFile, text));
+    token.special = std::find(special.begin(), special.end(), text) != special.end();
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
 // tokenizer_config.json's add_bos_token or add_eos_token; true with no such token adds none.
 void override_added(const Json& config, const char* key, std::int32_t id, std::vector<std::int32_t>& ids) {
   if (find_member(config, key) == nullptr) return;
@@ -139,11 +156,11 @@ SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens def
   return tokens;
 }
 
-std::vector<AddedToken> read_added_tokens_decoder(const TokenizerFiles& files) {
-  std::vector<AddedToken> tokens;
+std::vector<AddedToken> read_side_added_tokens(const TokenizerFiles& files) {
   const Json config = read_file(files, kConfig);
   const Json* entries = find_member(config, "added_tokens_decoder");
-  if (entries == nullptr) return tokens;
+  if (entries == nullptr) return read_added_tokens_json(files);
+  std::vector<AddedToken> tokens;
   const std::string where = fmt::format("{}: 'added_tokens_decoder'", kConfig);
   if (!entries->is_object()) fail(where, fmt::format("expected an object, found {}", entries->type_name()));
   for (const auto& [key, description] : entries->items()) {

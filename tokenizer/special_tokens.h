@@ -31,8 +31,8 @@ using FindToken = std::function<std::optional<std::int32_t>(std::string_view)>;
 // and suffix. Throws std::runtime_error where a file is malformed.
 SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens defaults, const FindToken& find);
 
-// Tokens of tokenizer_config.json's "added_tokens_decoder".
-std::vector<AddedToken> read_added_tokens_decoder(const TokenizerFiles& files);
+// Tokens of tokenizer_config.json's "added_tokens_decoder", or where there is none of added_tokens.json.
+std::vector<AddedToken> read_side_added_tokens(const TokenizerFiles& files);
 
 // bos_token, eos_token, unk_token, pad_token and additional_special_tokens by their text.
 std::vector<std::string> read_special_token_texts(const TokenizerFiles& files);
