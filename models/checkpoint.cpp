@@ -2,18 +2,43 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <cstring>
 #include <fstream>
 #include <stdexcept>
 
+#include "models/gguf_checkpoint.h"
 #include "models/hf_checkpoint.h"
+#include "models/llama2c_checkpoint.h"
 #include "models/stored_types.h"
 
 namespace spqr {
 namespace {
 
 namespace fs = std::filesystem;
+
+// The first bytes of a file, as text; shorter where the file is.
+std::string first_bytes(const fs::path& path, std::size_t count) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
+  std::string bytes(count, '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(count));
+  bytes.resize(static_cast<std::size_t>(file.gcount()));
+  return bytes;
+}
+
+// Containers that people have and that this does not read, by how they begin.
+void refuse_known_others(const fs::path& path, const std::string& start) {
+  const char* what = nullptr;
+  if (start.size() > 8 && start[8] == '{')
+    what = "a safetensors file: give the directory that holds it and its config.json";
+  if (start.starts_with("PK\x03\x04") || start.starts_with("\x80\x02")) {
+    what = "a PyTorch file: save the model as safetensors and give its directory";
+  }
+  for (const char* old : {"lmgg", "fmgg", "tjgg"}) {
+    if (start.starts_with(old))
+      what = "a GGML file from before GGUF, which is not supported: convert it to GGUF";
+  }
+  if (what != nullptr) throw std::runtime_error(fmt::format("{}: is {}", path.string(), what));
+}
 
 }  // namespace
 
@@ -38,7 +63,10 @@ std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path, const Checkpoi
   if (!fs::exists(path, error))
     throw std::runtime_error(fmt::format("{}: no such file or directory", path.string()));
   if (fs::is_directory(path, error)) return open_hf_checkpoint(path, options);
-  throw std::runtime_error(fmt::format("{}: not a model: expected a Hugging Face directory", path.string()));
+  const std::string start = first_bytes(path, 9);
+  if (start.starts_with("GGUF")) return open_gguf_checkpoint(path, options);
+  refuse_known_others(path, start);
+  return open_llama2c_checkpoint(path, options);
 }
 
 }  // namespace spqr

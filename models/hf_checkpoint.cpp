@@ -100,8 +100,9 @@ class HfCheckpoint final : public Checkpoint {
       const bool plain = fs::path(shard).filename() == shard && shard.find('\\') == std::string::npos &&
                          shard.find('\0') == std::string::npos && shard.ends_with(".safetensors");
       if (!plain) {
-        throw std::runtime_error(fmt::format(
-            "{}: shard '{}' is not the name of a .safetensors file in this directory", where, shard));
+        throw std::runtime_error(
+            fmt::format("{}: shard {} is not the name of a .safetensors file in this directory", where,
+                        nlohmann::json(shard).dump()));
       }
       if (!fs::exists(directory / shard)) {
         throw std::runtime_error(fmt::format("{}: shard {} is missing: incomplete download?", where, shard));
