@@ -78,7 +78,10 @@ QuantizeOptions options(SpqrFormat format, double threshold) {
 }
 
 void run(const Problem& problem) {
-  const auto& [m, n, w, h] = problem;
+  const std::int64_t m = problem.m;
+  const std::int64_t n = problem.n;
+  const std::vector<float>& w = problem.w;
+  const std::vector<float>& h = problem.h;
   Hessian hessian;
   const double prepare =
       median_seconds([&] { hessian = spqr::prepare_hessian(h, n, spqr::PermutationOrder::act_order, 1.0); });
