@@ -59,6 +59,12 @@ class SpqrLayout {
   }
   static std::int64_t unquantized_zeros_offset(std::int64_t height) { return 2 * height; }
 
+  // Place of a row among the statistic codes of a group: in a full strip, rows r, r + 8, r + 16 and r + 24
+  // are the bytes of one 32-bit word once unpacked.
+  static std::int64_t statistic_index(std::int64_t height, std::int64_t row) {
+    return height < kStripRows ? row : row / 32 * 32 + row % 8 * 4 + row % 32 / 8;
+  }
+
   // Place of (row, column) of a unit among its codes.
   static std::int64_t code_index(std::int64_t height, std::int64_t width, std::int64_t row,
                                  std::int64_t column) {

@@ -82,8 +82,9 @@ ScaleAndZero read_statistics(const SpqrMatrix& matrix, const SpqrLayout& layout,
             read_f16(group + SpqrLayout::unquantized_zeros_offset(height) + 2 * row)};
   }
   const std::byte* second = group + row / format.beta2 * 8;  // ss sz zs zz
-  const auto qs = read_code(group + layout.scale_codes_offset(height), height, format.scale_bits, row);
-  const auto qz = read_code(group + layout.zero_codes_offset(height), height, format.zero_bits, row);
+  const std::int64_t at = SpqrLayout::statistic_index(height, row);
+  const auto qs = read_code(group + layout.scale_codes_offset(height), height, format.scale_bits, at);
+  const auto qz = read_code(group + layout.zero_codes_offset(height), height, format.zero_bits, at);
   return {matrix.factor * read_f16(second) * (static_cast<float>(qs) - read_f16(second + 2)),
           read_f16(second + 4) * (static_cast<float>(qz) - read_f16(second + 6))};
 }

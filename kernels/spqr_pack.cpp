@@ -120,6 +120,21 @@ struct Strip {
 using PackingStrip = Strip<const SpqrParts, std::byte>;
 using UnpackingStrip = Strip<SpqrParts, const std::byte>;
 
+// Statistic codes of one group and the strip's rows, to and from their order.
+void pack_rows(const std::uint8_t* codes, std::int64_t height, int bits, std::byte* out) {
+  std::uint8_t ordered[SpqrLayout::kStripRows];
+  for (std::int64_t row = 0; row < height; ++row)
+    ordered[SpqrLayout::statistic_index(height, row)] = codes[row];
+  pack_planes(ordered, height, bits, out);
+}
+
+void unpack_rows(const std::byte* in, std::int64_t height, int bits, std::uint8_t* codes) {
+  std::uint8_t ordered[SpqrLayout::kStripRows];
+  unpack_planes(in, height, bits, ordered);
+  for (std::int64_t row = 0; row < height; ++row)
+    codes[row] = ordered[SpqrLayout::statistic_index(height, row)];
+}
+
 void pack_statistics(const PackingStrip& strip, std::int64_t group) {
   const auto& [layout, parts, factor, first_row, height, bytes] = strip;
   const SpqrFormat& format = parts.format;
@@ -140,9 +155,9 @@ void pack_statistics(const PackingStrip& strip, std::int64_t group) {
     write_f16(out + 8 * i + 4, parts.zero_scale[first_tile + i]);
     write_f16(out + 8 * i + 6, parts.zero_zero[first_tile + i]);
   }
-  pack_planes(parts.scale_codes.data() + at, height, format.scale_bits,
-              out + layout.scale_codes_offset(height));
-  pack_planes(parts.zero_codes.data() + at, height, format.zero_bits, out + layout.zero_codes_offset(height));
+  pack_rows(parts.scale_codes.data() + at, height, format.scale_bits,
+            out + layout.scale_codes_offset(height));
+  pack_rows(parts.zero_codes.data() + at, height, format.zero_bits, out + layout.zero_codes_offset(height));
 }
 
 void unpack_statistics(const UnpackingStrip& strip, std::int64_t group) {
@@ -165,10 +180,9 @@ void unpack_statistics(const UnpackingStrip& strip, std::int64_t group) {
     parts.zero_scale[first_tile + i] = read_f16(in + 8 * i + 4);
     parts.zero_zero[first_tile + i] = read_f16(in + 8 * i + 6);
   }
-  unpack_planes(in + layout.scale_codes_offset(height), height, format.scale_bits,
-                parts.scale_codes.data() + at);
-  unpack_planes(in + layout.zero_codes_offset(height), height, format.zero_bits,
-                parts.zero_codes.data() + at);
+  unpack_rows(in + layout.scale_codes_offset(height), height, format.scale_bits,
+              parts.scale_codes.data() + at);
+  unpack_rows(in + layout.zero_codes_offset(height), height, format.zero_bits, parts.zero_codes.data() + at);
 }
 
 // Copies between a unit's codes in their order and rows of parts.codes; `to_unit`: which way.

@@ -14,39 +14,14 @@
 
 #include "kernels/bit_planes.h"
 #include "kernels/cpu/spqr_strip.h"
+#include "kernels/cpu/spqr_vectors.h"
 
 namespace spqr {
 namespace {
 
-constexpr int kLanes = 8;
 constexpr int kRowVectors = SpqrLayout::kStripRows / kLanes;
 constexpr std::int64_t kRows = SpqrLayout::kStripRows;
 constexpr std::int64_t kUnitCodes = kRows * SpqrLayout::kUnitColumns;
-
-typedef float f32x8 __attribute__((vector_size(32)));
-typedef std::uint32_t u32x8 __attribute__((vector_size(32)));
-typedef std::int32_t i32x8 __attribute__((vector_size(32)));
-typedef std::uint8_t u8x8 __attribute__((vector_size(8)));
-typedef std::uint16_t u16x8 __attribute__((vector_size(16)));
-
-template <typename Vector>
-inline Vector load(const void* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-
-template <typename Vector>
-inline void store(void* to, Vector v) {
-  std::memcpy(to, &v, sizeof v);
-}
-
-inline f32x8 to_f32(u32x8 v) {
-  return __builtin_convertvector(reinterpret_cast<i32x8>(v), f32x8);
-}
-inline f32x8 broadcast(float x) {
-  return f32x8{x, x, x, x, x, x, x, x};
-}
 
 // f16 of finite values as f32; subnormals too, since the product is exact.
 inline f32x8 finite_f16(u16x8 halves) {
@@ -83,13 +58,14 @@ inline __attribute__((always_inline)) u32x8 unit_codes<0>(const std::byte* unit,
   return load<u32x8>(unit + 32 * index);
 }
 
-// Sums of q x by row.
+// Sums of q x of 32 rows: as many as leave registers for the rest.
+constexpr int kHalfVectors = kRowVectors / 2;
 struct RowSums {
-  f32x8 of[kRowVectors];
+  f32x8 of[kHalfVectors];
 };
 
-// sums += q x over one unit of 64 rows and 8 columns. kBits = 0: bytes.
-template <int kBits>
+// sums += q x over one unit of 64 rows and 8 columns, for half of its rows. kBits = 0: bytes.
+template <int kBits, int kHalf>
 inline __attribute__((always_inline)) void add_unit(const std::byte* unit, const float* x, RowSums& sums) {
 #pragma GCC unroll 2
   for (int quad = 0; quad < 2; ++quad) {
@@ -97,9 +73,9 @@ inline __attribute__((always_inline)) void add_unit(const std::byte* unit, const
     const f32x8 x1 = broadcast(x[4 * quad + 1]);
     const f32x8 x2 = broadcast(x[4 * quad + 2]);
     const f32x8 x3 = broadcast(x[4 * quad + 3]);
-#pragma GCC unroll 8
-    for (int i = 0; i < kRowVectors; ++i) {
-      const u32x8 codes = unit_codes<kBits>(unit, kRowVectors * quad + i);
+#pragma GCC unroll 4
+    for (int i = 0; i < kHalfVectors; ++i) {
+      const u32x8 codes = unit_codes<kBits>(unit, kRowVectors * quad + kHalfVectors * kHalf + i);
       f32x8 sum = sums.of[i];
       sum += to_f32(codes & 0xFFU) * x0;
       sum += to_f32(codes >> 8 & 0xFFU) * x1;
@@ -116,59 +92,78 @@ struct GroupStatistics {
   alignas(32) float zero[kRows];
 };
 
-// 64 codes -> bytes.
+// Statistic codes of 32 rows, 32 `half`s: lane l has those of rows l, l + 8, l + 16, l + 24 as bytes.
 template <int kBits, int kLow = 0>
-inline void unpack_rows(const std::byte* planes, std::uint64_t (&codes)[8]) {
+inline __attribute__((always_inline)) u32x8 statistic_codes(const std::byte* planes, int half) {
   constexpr int kWidth = plane_width(kBits, kLow);
-  constexpr std::uint64_t kMask = ((1U << kWidth) - 1) * 0x0101010101010101U;
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    const auto word = load<std::uint64_t>(planes + 8 * kLow + 8 * (i % kWidth));
-    const std::uint64_t part = (word >> (kWidth * (i / kWidth)) & kMask) << kLow;
-    codes[i] = kLow == 0 ? part : codes[i] | part;
+  constexpr std::uint32_t kMask = (1U << kWidth) - 1;
+  const std::byte* plane = planes + 8 * kLow;
+  // Code i is at byte i mod (8 kWidth): a word of 8 bytes for each shift, or two, or all four.
+  u64x4 words;
+  u64x4 shifts;
+  if constexpr (kWidth == 1) {
+    const auto word = load<std::uint64_t>(plane);
+    words = u64x4{word, word, word, word};
+    shifts = u64x4{0, 1, 2, 3};
+  } else if constexpr (kWidth == 2) {
+    const auto first = load<std::uint64_t>(plane);
+    const auto second = load<std::uint64_t>(plane + 8);
+    words = u64x4{first, second, first, second};
+    shifts = u64x4{0, 0, 2, 2};
+  } else {
+    words = load<u64x4>(plane);
+    shifts = u64x4{0, 0, 0, 0};
   }
-  if constexpr (kLow + kWidth < kBits) unpack_rows<kBits, kLow + kWidth>(planes, codes);
+  words >>= shifts + static_cast<std::uint64_t>(4 * half);
+  u32x8 codes = (reinterpret_cast<u32x8>(words) & kMask * 0x01010101U) << kLow;
+  if constexpr (kLow + kWidth < kBits) codes |= statistic_codes<kBits, kLow + kWidth>(planes, half);
+  return codes;
 }
 
-inline void unpack_rows(const std::byte* planes, int bits, std::uint64_t (&codes)[8]) {
+// out = scale (code - zero) for 64 rows; second: [scale, zero, .., ..] of each `beta2` rows.
+template <int kBits>
+inline void decode_rows(const std::byte* planes, const float* second, int beta2, float* out) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    u32x8 codes = statistic_codes<kBits>(planes, half);
+#pragma GCC unroll 4
+    for (int i = 4 * half; i < 4 * half + 4; ++i, codes >>= 8) {
+      const float* tile = second + 4 * (kLanes * i / beta2);
+      store(out + kLanes * i, tile[0] * (to_f32(codes & 0xFFU) - tile[1]));
+    }
+  }
+}
+
+inline void decode_rows(const std::byte* planes, int bits, const float* second, int beta2, float* out) {
   switch (bits) {
     case 2:
-      return unpack_rows<2>(planes, codes);
+      return decode_rows<2>(planes, second, beta2, out);
     case 3:
-      return unpack_rows<3>(planes, codes);
+      return decode_rows<3>(planes, second, beta2, out);
     case 4:
-      return unpack_rows<4>(planes, codes);
+      return decode_rows<4>(planes, second, beta2, out);
     case 5:
-      return unpack_rows<5>(planes, codes);
+      return decode_rows<5>(planes, second, beta2, out);
     case 6:
-      return unpack_rows<6>(planes, codes);
+      return decode_rows<6>(planes, second, beta2, out);
     case 7:
-      return unpack_rows<7>(planes, codes);
+      return decode_rows<7>(planes, second, beta2, out);
     default:
-      return unpack_rows<8>(planes, codes);
+      return decode_rows<8>(planes, second, beta2, out);
   }
-}
-
-// Eight codes as f32.
-inline f32x8 codes_to_f32(std::uint64_t codes) {
-  return __builtin_convertvector(__builtin_convertvector(load<u8x8>(&codes), i32x8), f32x8);
 }
 
 inline void decode_full_statistics(const SpqrMatrix& w, const SpqrLayout& layout, const std::byte* group,
                                    GroupStatistics& out) {
   alignas(32) float second[4 * kRowVectors];  // ss sz zs zz of each beta2 rows
-  const int halves = 4 * static_cast<int>(kRows) / w.format.beta2;
+  const std::int64_t halves = 4 * layout.tiles(kRows);
   // Reads past the four halves of beta2 = 64, into the codes.
-  for (int i = 0; i < halves; i += kLanes) store(second + i, finite_f16(load<u16x8>(group + 2 * i)));
-  std::uint64_t scale_codes[8];
-  std::uint64_t zero_codes[8];
-  unpack_rows(group + layout.scale_codes_offset(kRows), w.format.scale_bits, scale_codes);
-  unpack_rows(group + layout.zero_codes_offset(kRows), w.format.zero_bits, zero_codes);
-  for (int i = 0; i < kRowVectors; ++i) {
-    const float* tile = second + 4 * (kLanes * i / w.format.beta2);
-    store(out.scale + kLanes * i, w.factor * tile[0] * (codes_to_f32(scale_codes[i]) - tile[1]));
-    store(out.zero + kLanes * i, tile[2] * (codes_to_f32(zero_codes[i]) - tile[3]));
-  }
+  for (std::int64_t i = 0; i < halves; i += kLanes) store(second + i, finite_f16(load<u16x8>(group + 2 * i)));
+  for (std::int64_t i = 0; i < halves; i += 4) second[i] *= w.factor;
+  const std::byte* scales = group + layout.scale_codes_offset(kRows);
+  const std::byte* zeros = group + layout.zero_codes_offset(kRows);
+  decode_rows(scales, w.format.scale_bits, second, w.format.beta2, out.scale);
+  decode_rows(zeros, w.format.zero_bits, second + 2, w.format.beta2, out.zero);
 }
 
 // Any height.
@@ -191,13 +186,6 @@ inline void decode_statistics(const SpqrMatrix& w, const SpqrLayout& layout, con
     out.scale[row] = w.factor * read_f16(tile) * (static_cast<float>(scale) - read_f16(tile + 2));
     out.zero[row] = read_f16(tile + 4) * (static_cast<float>(zero) - read_f16(tile + 6));
   }
-}
-
-// Codes of a full unit as bytes, in their order.
-template <int kBits>
-inline void expand_full_unit(const std::byte* unit, std::byte* bytes) {
-#pragma GCC unroll 16
-  for (int i = 0; i < 2 * kRowVectors; ++i) store(bytes + 32 * i, unit_codes<kBits>(unit, i));
 }
 
 // Codes of a unit of any height and width in the places of a full unit, zeros beyond.
@@ -234,103 +222,159 @@ inline void add_outliers(const SpqrMatrix& w, std::int64_t first_row, std::int64
   }
 }
 
-// sums = q x over the units of columns [first, first + columns), first a multiple of 8.
-template <int kBits>
-inline void span_sums_of(const SpqrLayout& layout, const std::byte* strip, std::int64_t height,
-                         std::int64_t first, std::int64_t columns, const float* x, RowSums& result) {
-  std::int64_t unit = first / SpqrLayout::kUnitColumns;
-  const std::int64_t end = (first + columns + SpqrLayout::kUnitColumns - 1) / SpqrLayout::kUnitColumns;
-  const std::byte* codes = strip + layout.unit_offset(height, unit);
-  RowSums sums{};
-  if (height == kRows) {
-    const std::int64_t full_end = (first + columns) / SpqrLayout::kUnitColumns;
-    for (; unit < full_end; ++unit, codes += 64 * kBits) {
-      add_unit<kBits>(codes, x + unit * SpqrLayout::kUnitColumns, sums);
+// Up to 256 columns of a strip, the unit of work: whole groups, or part of one that is a whole row.
+struct Block {
+  static constexpr std::int64_t kMaxColumns = SpqrSpans::kMaxColumns;
+  static constexpr std::int64_t kMaxGroups = kMaxColumns / 8;
+
+  std::int64_t height;
+  std::int64_t first_column;
+  std::int64_t columns;
+  std::int64_t group_columns;  // of all groups but the last
+  const std::byte* codes;
+  GroupStatistics statistics[kMaxGroups];
+};
+
+// Calls visit(block) for all blocks of a strip from left to right.
+template <typename Visit>
+inline void for_each_block(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index, Visit visit) {
+  const std::byte* strip = w.dense.data() + layout.strip_offset(index);
+  Block block;
+  block.height = layout.strip_height(index);
+  block.group_columns = std::min(layout.group_columns(), Block::kMaxColumns);
+  for (block.first_column = 0; block.first_column < w.n; block.first_column += Block::kMaxColumns) {
+    block.columns = std::min(Block::kMaxColumns, w.n - block.first_column);
+    block.codes = strip + layout.unit_offset(block.height, block.first_column / SpqrLayout::kUnitColumns);
+    if (block.first_column % layout.group_columns() == 0) {
+      const std::byte* group =
+          strip + layout.group_offset(block.height, block.first_column / layout.group_columns());
+      for (std::int64_t i = 0; i * block.group_columns < block.columns; ++i) {
+        decode_statistics(w, layout, group + i * layout.group_bytes(block.height), block.height,
+                          block.statistics[i]);
+      }
     }
+    visit(block);
   }
-  alignas(32) std::byte bytes[kUnitCodes];
-  for (; unit < end; ++unit, codes += plane_bytes(height * SpqrLayout::kUnitColumns, kBits)) {
-    expand_ragged_unit(codes, kBits, height, layout.unit_width(unit), bytes);
-    add_unit<0>(bytes, x + unit * SpqrLayout::kUnitColumns, sums);
+}
+
+// Sums of q x over `columns` columns from `codes` on, for half of the rows.
+template <int kBits, int kHalf>
+inline RowSums sum_columns(std::int64_t height, std::int64_t columns, const std::byte* codes,
+                           const float* x) {
+  constexpr std::int64_t kColumns = SpqrLayout::kUnitColumns;
+  const std::int64_t full = height == kRows ? columns / kColumns : 0;
+  RowSums sums{};
+  for (std::int64_t unit = 0; unit < full; ++unit) {
+    add_unit<kBits, kHalf>(codes + unit * 64 * kBits, x + unit * kColumns, sums);
   }
-  result = sums;
+  for (std::int64_t unit = full; unit * kColumns < columns; ++unit) {
+    alignas(32) std::byte bytes[kUnitCodes];
+    expand_ragged_unit(codes + unit * plane_bytes(height * kColumns, kBits), kBits, height,
+                       std::min(kColumns, columns - unit * kColumns), bytes);
+    add_unit<0, kHalf>(bytes, x + unit * kColumns, sums);
+  }
+  return sums;
+}
+
+// rows += s (sum q x - z sum x) for half of the rows.
+template <int kHalf>
+inline void add_group(const RowSums& sums, const GroupStatistics& statistics, float x_sum, float* rows) {
+  for (int i = 0; i < kHalfVectors; ++i) {
+    const int row = kLanes * (kHalfVectors * kHalf + i);
+    const f32x8 centred = sums.of[i] - load<f32x8>(statistics.zero + row) * x_sum;
+    store(rows + row, load<f32x8>(rows + row) + load<f32x8>(statistics.scale + row) * centred);
+  }
+}
+
+// rows += the block times x, outliers aside.
+template <int kBits>
+inline void add_block(const Block& block, const float* x, const float* span_sums, float* rows) {
+  const std::byte* codes = block.codes;
+  const GroupStatistics* statistics = block.statistics;
+  for (std::int64_t first = 0; first < block.columns;
+       first += block.group_columns, ++statistics, ++span_sums) {
+    const std::int64_t columns = std::min(block.group_columns, block.columns - first);
+    const float* group_x = x + block.first_column + first;
+    add_group<0>(sum_columns<kBits, 0>(block.height, columns, codes, group_x), *statistics, *span_sums, rows);
+    add_group<1>(sum_columns<kBits, 1>(block.height, columns, codes, group_x), *statistics, *span_sums, rows);
+    codes += plane_bytes(block.height * block.group_columns, kBits);
+  }
 }
 
 template <int kBits>
 void matvec_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index, const float* x,
                   const float* span_sums, float* y) {
-  const std::byte* strip = w.dense.data() + layout.strip_offset(index);
-  const std::int64_t height = layout.strip_height(index);
-  const SpqrSpans spans(w);
   alignas(32) float rows[kRows] = {};
-  GroupStatistics statistics;
-  for (std::int64_t span = 0; span < spans.count; ++span) {
-    if (span % spans.spans_per_group == 0) {
-      const std::int64_t group = span / spans.spans_per_group;
-      decode_statistics(w, layout, strip + layout.group_offset(height, group), height, statistics);
-    }
-    const std::int64_t first = span * spans.columns;
-    RowSums sums;
-    span_sums_of<kBits>(layout, strip, height, first, std::min(spans.columns, w.n - first), x, sums);
-    for (int i = 0; i < kRowVectors; ++i) {
-      const int at = kLanes * i;
-      const f32x8 centred = sums.of[i] - load<f32x8>(statistics.zero + at) * span_sums[span];
-      store(rows + at, load<f32x8>(rows + at) + load<f32x8>(statistics.scale + at) * centred);
-    }
-  }
+  const SpqrSpans spans(w);
+  for_each_block(w, layout, index, [&](const Block& block) {
+    add_block<kBits>(block, x, span_sums + block.first_column / spans.columns, rows);
+  });
+  const std::int64_t height = layout.strip_height(index);
   add_outliers(w, index * kRows, height, x, rows);
   std::memcpy(y, rows, sizeof(float) * static_cast<std::size_t>(height));
 }
 
-// out = s (q - z), 8 columns of one row. quads: its bytes in the first and the second column quad of a unit.
-inline void dequantize_unit_row(const std::byte* quads, float scale, float zero, std::int64_t width,
-                                float* out) {
-  std::uint64_t codes = load<std::uint32_t>(quads);
-  codes |= static_cast<std::uint64_t>(load<std::uint32_t>(quads + kUnitCodes / 2)) << 32;
-  const f32x8 values = scale * (codes_to_f32(codes) - zero);
-  if (width == SpqrLayout::kUnitColumns) {
-    store(out, values);
-  } else {
-    std::memcpy(out, &values, sizeof(float) * static_cast<std::size_t>(width));
+// Codes of a full unit as bytes, row by row: (64, 8).
+template <int kBits>
+inline void expand_rows(const std::byte* unit, std::byte* bytes) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kRowVectors; ++i) {
+    const u32x8 left = unit_codes<kBits>(unit, i);
+    const u32x8 right = unit_codes<kBits>(unit, kRowVectors + i);
+    store(bytes + 64 * i, __builtin_shuffle(left, right, u32x8{0, 8, 1, 9, 2, 10, 3, 11}));
+    store(bytes + 64 * i + 32, __builtin_shuffle(left, right, u32x8{4, 12, 5, 13, 6, 14, 7, 15}));
+  }
+}
+
+// Codes of a block as bytes: (units, 64, 8).
+template <int kBits>
+inline void expand_block(const Block& block, std::byte* bytes) {
+  constexpr std::int64_t kColumns = SpqrLayout::kUnitColumns;
+  const std::byte* codes = block.codes;
+  for (std::int64_t first = 0; first < block.columns; first += kColumns, bytes += kUnitCodes) {
+    const std::int64_t width = std::min(kColumns, block.columns - first);
+    if (block.height == kRows && width == kColumns) {
+      expand_rows<kBits>(codes, bytes);
+    } else {
+      alignas(32) std::byte unit[kUnitCodes];
+      expand_ragged_unit(codes, kBits, block.height, width, unit);
+      expand_rows<0>(unit, bytes);
+    }
+    codes += plane_bytes(block.height * kColumns, kBits);
+  }
+}
+
+// out (columns) = dense part of one row of a block. bytes: of expand_block.
+inline void dequantize_block_row(const Block& block, const std::byte* bytes, std::int64_t row, float* out) {
+  constexpr std::int64_t kColumns = SpqrLayout::kUnitColumns;
+  const GroupStatistics* statistics = block.statistics;
+  bytes += kColumns * row;
+  for (std::int64_t first = 0; first < block.columns; first += block.group_columns, ++statistics) {
+    const float scale = statistics->scale[row];
+    const float zero = statistics->zero[row];
+    const std::int64_t end = std::min(first + block.group_columns, block.columns);
+    for (std::int64_t column = first; column < end; column += kColumns, bytes += kUnitCodes) {
+      const f32x8 values = scale * (bytes_to_f32(bytes) - zero);
+      const std::int64_t width = std::min(kColumns, end - column);
+      if (width == kColumns) {
+        store(out + column, values);
+      } else {
+        std::memcpy(out + column, &values, sizeof(float) * static_cast<std::size_t>(width));
+      }
+    }
   }
 }
 
 template <int kBits>
 void dequantize_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index,
                       std::int64_t first_row, std::int64_t last_row, float* out) {
-  constexpr std::int64_t kColumns = SpqrLayout::kUnitColumns;
-  const std::byte* strip = w.dense.data() + layout.strip_offset(index);
-  const std::int64_t height = layout.strip_height(index);
-  const SpqrSpans spans(w);
-  alignas(32) std::byte bytes[SpqrSpans::kMaxColumns * kRows];
-  GroupStatistics statistics;
-  for (std::int64_t span = 0; span < spans.count; ++span) {
-    if (span % spans.spans_per_group == 0) {
-      const std::int64_t group = span / spans.spans_per_group;
-      decode_statistics(w, layout, strip + layout.group_offset(height, group), height, statistics);
-    }
-    const std::int64_t first_unit = span * spans.columns / kColumns;
-    const std::int64_t last_unit = std::min(first_unit + spans.columns / kColumns, layout.units());
-    const std::byte* codes = strip + layout.unit_offset(height, first_unit);
-    for (std::int64_t unit = first_unit; unit < last_unit; ++unit) {
-      const std::int64_t width = layout.unit_width(unit);
-      std::byte* expanded = bytes + (unit - first_unit) * kUnitCodes;
-      if (height == kRows && width == kColumns) {
-        expand_full_unit<kBits>(codes, expanded);
-      } else {
-        expand_ragged_unit(codes, kBits, height, width, expanded);
-      }
-      codes += plane_bytes(height * width, kBits);
-    }
+  alignas(32) std::byte bytes[Block::kMaxColumns * kRows];
+  for_each_block(w, layout, index, [&](const Block& block) {
+    expand_block<kBits>(block, bytes);
     for (std::int64_t row = first_row; row < last_row; ++row) {
-      float* out_row = out + (row - first_row) * w.n;
-      for (std::int64_t unit = first_unit; unit < last_unit; ++unit) {
-        dequantize_unit_row(bytes + (unit - first_unit) * kUnitCodes + SpqrLayout::kQuadColumns * row,
-                            statistics.scale[row], statistics.zero[row], layout.unit_width(unit),
-                            out_row + unit * kColumns);
-      }
+      dequantize_block_row(block, bytes, row, out + (row - first_row) * w.n + block.first_column);
     }
-  }
+  });
   if (w.row_offsets.empty()) return;
   for (std::int64_t row = first_row; row < last_row; ++row) {
     float* out_row = out + (row - first_row) * w.n;
