@@ -1,0 +1,171 @@
+// Causal softmax attention over the KV cache, a block of queries against a block of keys at a time with a
+// running maximum and sum, so that scores never leave the cache.   Source: arXiv 2205.14135 (FlashAttention).
+// A task is one kv head and kQueryTokens tokens: the query heads that share the kv head are rows of one
+// matrix product. Reads the visible part of the cache once per task; tasks are shared among threads and do
+// not depend on their number.
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/vector_kernels.h"
+#include "kernels/half.h"
+
+namespace spqr::cpu {
+namespace {
+
+constexpr std::int64_t kQueryTokens = 64;
+constexpr std::int64_t kKeys = 256;
+// With fewer query rows than this a matrix product costs more than dot products do.
+constexpr std::int64_t kFewRows = 8;
+
+// A task's memory, reused from block to block.
+struct Scratch {
+  std::vector<float> queries, output, scores, keys, values, maxima, sums;
+};
+
+struct Task {
+  const KvLayer& cache;
+  const AttentionShape& shape;
+  std::int64_t kv_head;
+  std::int64_t heads_per_kv;
+  std::int64_t first_position;  // of the task's first token
+  std::int64_t tokens;
+
+  std::int64_t rows() const { return tokens * heads_per_kv; }
+  std::int64_t position(std::int64_t row) const { return first_position + row / heads_per_kv; }
+  std::int64_t first_visible(std::int64_t position) const {
+    return shape.sliding_window > 0 ? std::max<std::int64_t>(0, position + 1 - shape.sliding_window) : 0;
+  }
+};
+
+// Rows begin .. begin + count of the kv head as f32: the cache itself, or a widened copy in `scratch`.
+const float* widen(const void* data, const KvLayer& cache, std::int64_t kv_head, std::int64_t begin,
+                   std::int64_t count, std::vector<float>& scratch) {
+  const std::int64_t offset = (kv_head * cache.capacity + begin) * cache.head_dim;
+  if (cache.dtype == DType::f32) return static_cast<const float*>(data) + offset;
+  scratch.resize(static_cast<std::size_t>(kKeys * cache.head_dim));
+  f16_to_f32(static_cast<const std::uint16_t*>(data) + offset, scratch.data(),
+             static_cast<std::size_t>(count * cache.head_dim));
+  return scratch.data();
+}
+
+// scores (rows, kKeys) = queries keys^T for `count` keys
+void score(const Task& task, Scratch& scratch, const float* keys, std::int64_t count) {
+  const std::int64_t d = task.shape.head_dim;
+  if (task.rows() >= kFewRows) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(task.rows()),
+                static_cast<int>(count), static_cast<int>(d), 1.0F, scratch.queries.data(),
+                static_cast<int>(d), keys, static_cast<int>(d), 0.0F, scratch.scores.data(),
+                static_cast<int>(kKeys));
+    return;
+  }
+  for (std::int64_t r = 0; r < task.rows(); ++r) {
+    for (std::int64_t p = 0; p < count; ++p) {
+      scratch.scores[static_cast<std::size_t>(r * kKeys + p)] =
+          vector_kernels().dot(scratch.queries.data() + r * d, keys + p * d, d);
+    }
+  }
+}
+
+// output += scores values
+void accumulate(const Task& task, Scratch& scratch, const float* values, std::int64_t count) {
+  const std::int64_t d = task.shape.head_dim;
+  if (task.rows() >= kFewRows) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(task.rows()), static_cast<int>(d),
+                static_cast<int>(count), 1.0F, scratch.scores.data(), static_cast<int>(kKeys), values,
+                static_cast<int>(d), 1.0F, scratch.output.data(), static_cast<int>(d));
+    return;
+  }
+  for (std::int64_t r = 0; r < task.rows(); ++r) {
+    for (std::int64_t p = 0; p < count; ++p) {
+      vector_kernels().axpy(scratch.scores[static_cast<std::size_t>(r * kKeys + p)], values + p * d,
+                            scratch.output.data() + r * d, d);
+    }
+  }
+}
+
+// Turns the raw scores of keys begin .. begin + count into weights relative to the running maximum.
+void soften(const Task& task, Scratch& scratch, std::int64_t begin, std::int64_t count) {
+  const VectorKernels& kernels = vector_kernels();
+  const std::int64_t d = task.shape.head_dim;
+  for (std::int64_t r = 0; r < task.rows(); ++r) {
+    float* scores = scratch.scores.data() + r * kKeys;
+    const std::int64_t position = task.position(r);
+    const std::int64_t from = std::clamp<std::int64_t>(task.first_visible(position) - begin, 0, count);
+    const std::int64_t to = std::clamp<std::int64_t>(position + 1 - begin, from, count);
+    std::fill(scores, scores + from, 0.0F);
+    std::fill(scores + to, scores + count, 0.0F);
+    if (from == to) continue;
+    float& maximum = scratch.maxima[static_cast<std::size_t>(r)];
+    float& sum = scratch.sums[static_cast<std::size_t>(r)];
+    const float found = kernels.scale_max(task.shape.scale, scores + from, to - from);
+    if (found > maximum) {
+      const float shrink = std::exp(maximum - found);
+      sum *= shrink;
+      kernels.scale(shrink, scratch.output.data() + r * d, d);
+      maximum = found;
+    }
+    sum += kernels.exp_sum(maximum, scores + from, to - from);
+  }
+}
+
+void run(const Task& task, Scratch& scratch, float* out, const float* q, std::int64_t width) {
+  const std::int64_t d = task.shape.head_dim;
+  const auto rows = static_cast<std::size_t>(task.rows());
+  scratch.queries.resize(rows * static_cast<std::size_t>(d));
+  scratch.scores.resize(rows * static_cast<std::size_t>(kKeys));
+  scratch.output.assign(rows * static_cast<std::size_t>(d), 0.0F);
+  scratch.maxima.assign(rows, -std::numeric_limits<float>::infinity());
+  scratch.sums.assign(rows, 0.0F);
+  const std::int64_t row_floats = task.heads_per_kv * d;  // the kv head's query heads lie side by side
+  const std::int64_t offset = task.kv_head * row_floats;
+  for (std::int64_t t = 0; t < task.tokens; ++t) {
+    std::memcpy(scratch.queries.data() + t * row_floats, q + t * width + offset,
+                static_cast<std::size_t>(row_floats) * sizeof(float));
+  }
+  const std::int64_t end = task.first_position + task.tokens;
+  for (std::int64_t p = task.first_visible(task.first_position); p < end; p += kKeys) {
+    const std::int64_t count = std::min(kKeys, end - p);
+    score(task, scratch, widen(task.cache.k, task.cache, task.kv_head, p, count, scratch.keys), count);
+    soften(task, scratch, p, count);
+    accumulate(task, scratch, widen(task.cache.v, task.cache, task.kv_head, p, count, scratch.values), count);
+  }
+  for (std::size_t r = 0; r < rows; ++r) {
+    vector_kernels().scale(1.0F / scratch.sums[r], scratch.output.data() + r * static_cast<std::size_t>(d),
+                           d);
+  }
+  for (std::int64_t t = 0; t < task.tokens; ++t) {
+    std::memcpy(out + t * width + offset, scratch.output.data() + t * row_floats,
+                static_cast<std::size_t>(row_floats) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape) {
+  const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
+  const std::int64_t tasks = blocks * cache.kv_heads;
+#pragma omp parallel
+  {
+    Scratch scratch;
+#pragma omp for schedule(dynamic)
+    for (std::int64_t i = 0; i < tasks; ++i) {
+      // Last tokens see most keys: they go first.
+      const std::int64_t token = (blocks - 1 - i / cache.kv_heads) * kQueryTokens;
+      const Task task{cache,
+                      shape,
+                      i % cache.kv_heads,
+                      shape.heads / cache.kv_heads,
+                      first + token,
+                      std::min(kQueryTokens, q.rows - token)};
+      run(task, scratch, out.data + token * out.cols, q.data + token * q.cols, q.cols);
+    }
+  }
+}
+
+}  // namespace spqr::cpu

@@ -1,0 +1,132 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/blas_threads.h"
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/vector_kernels.h"
+#include "kernels/host_backend.h"
+
+namespace spqr {
+namespace {
+
+// Memory that grows on demand and is kept, so that decoding allocates nothing.
+class Scratch {
+ public:
+  Matrix matrix(std::int64_t rows, std::int64_t cols) {
+    const auto needed = static_cast<std::size_t>(rows * cols);
+    if (values_.size() < needed) values_.resize(needed);
+    return {values_.data(), rows, cols};
+  }
+
+ private:
+  std::vector<float> values_;
+};
+
+// y[t][j] = x[t][perm[j]]
+void gather(Matrix y, Matrix x, std::span<const std::uint32_t> perm) {
+#pragma omp parallel for schedule(static) if (x.rows > 1)
+  for (std::int64_t t = 0; t < x.rows; ++t) {
+    const float* in = x.data + t * x.cols;
+    float* out = y.data + t * y.cols;
+    for (std::size_t j = 0; j < perm.size(); ++j) out[j] = in[perm[j]];
+  }
+}
+
+class CpuBackend final : public HostBackend {
+ public:
+  explicit CpuBackend(const BackendOptions& options) {
+    omp_set_num_threads(options.threads > 0 ? options.threads : omp_get_num_procs());
+  }
+
+  std::string_view name() const override { return "cpu"; }
+
+  void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      cpu::weight_rows(table, ids[t], 1, x.data + static_cast<std::int64_t>(t) * x.cols);
+    }
+  }
+
+  void rms_norm(Matrix y, Matrix x, const Norm& norm) override {
+    const auto size = static_cast<std::int64_t>(norm.weight.size());
+    const std::int64_t vectors = x.rows * x.cols / size;
+#pragma omp parallel for schedule(static) if (x.rows > 1)
+    for (std::int64_t r = 0; r < vectors; ++r) {
+      cpu::vector_kernels().rms_norm(y.data + r * size, x.data + r * size, norm.weight.data(), norm.eps,
+                                     size);
+    }
+  }
+
+  void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
+                    const Norm* norm) override {
+    if (norm != nullptr) {
+      const Matrix normed = normed_.matrix(x.rows, x.cols);
+      rms_norm(normed, x, *norm);
+      x = normed;
+    }
+    const Matrix gathered = gather_for(group, x);
+    for (std::size_t i = 0; i < ys.size(); ++i) {
+      cpu::linear(ys[i], group.members[i], input_of(group.members[i], x, gathered), cpu::Store::overwrite);
+    }
+  }
+
+  void linear_add(Matrix x, const LinearGroup& weight, Matrix a) override {
+    const Matrix gathered = gather_for(weight, a);
+    cpu::linear(x, weight.members.front(), input_of(weight.members.front(), a, gathered), cpu::Store::add);
+  }
+
+  void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
+                   std::int64_t first) override {
+    rope_table_.prepare(rope, first + q.rows);
+    cpu::rope(q, rope_table_, cache.head_dim, first);
+    cpu::rope(k, rope_table_, cache.head_dim, first);
+    cpu::append(cache, k, v, first);
+  }
+
+  void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
+                 const AttentionShape& shape) override {
+    cpu::attention(out, q, cache, first, shape);
+  }
+
+  void swiglu(Matrix h, Matrix gate, Matrix up) override {
+#pragma omp parallel for schedule(static) if (gate.rows > 1)
+    for (std::int64_t t = 0; t < gate.rows; ++t) {
+      const std::int64_t offset = t * gate.cols;
+      cpu::vector_kernels().swiglu(h.data + offset, gate.data + offset, up.data + offset, gate.cols);
+    }
+  }
+
+ private:
+  // x in the packed members' column order; x itself where no member needs another.
+  Matrix gather_for(const LinearGroup& group, Matrix x) {
+    const bool needed =
+        !group.perm.empty() && std::any_of(group.members.begin(), group.members.end(), is_packed);
+    if (!needed) return x;
+    const Matrix gathered = gathered_.matrix(x.rows, x.cols);
+    gather(gathered, x, group.perm);
+    return gathered;
+  }
+
+  static bool is_packed(const Linear& weight) {
+    return std::holds_alternative<SpqrMatrix>(weight.weight);
+  }
+  static Matrix input_of(const Linear& weight, Matrix x, Matrix gathered) {
+    return is_packed(weight) ? gathered : x;
+  }
+
+  SingleThreadedBlas blas_;
+  Scratch normed_;
+  Scratch gathered_;
+  cpu::RopeTable rope_table_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  return std::make_unique<CpuBackend>(options);
+}
+
+}  // namespace spqr

@@ -1,0 +1,38 @@
+// The operations of the cpu backend that are more than a loop over vector_kernels.h. Shapes are those of
+// backend.h. All run on OpenMP's threads; results do not depend on their number.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace spqr::cpu {
+
+// y (+)= W x + b.   x is in W's stored column order.
+enum class Store : std::uint8_t { overwrite, add };
+void linear(Matrix y, const Linear& weight, Matrix x, Store store);
+
+// Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. Single-threaded for
+// dense weights.
+void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, float* out);
+
+// cos and sin of position * inverse_frequency[i] for positions 0 .. positions() - 1; grows on demand.
+class RopeTable {
+ public:
+  // Makes room for positions < `positions` of these frequencies (a change of frequencies starts anew).
+  void prepare(const Rope& rope, std::int64_t positions);
+  const float* cosines(std::int64_t position) const { return cosines_.data() + position * half_; }
+  const float* sines(std::int64_t position) const { return sines_.data() + position * half_; }
+
+ private:
+  std::vector<float> inverse_frequency_, cosines_, sines_;
+  std::int64_t half_ = 0;
+};
+
+void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t first);
+void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first);
+void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape);
+
+}  // namespace spqr::cpu

@@ -1,0 +1,71 @@
+// Rotary embedding of all heads of q or k, in place, and the cache rows that follow from it.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/operations.h"
+#include "kernels/half.h"
+
+namespace spqr::cpu {
+
+void RopeTable::prepare(const Rope& rope, std::int64_t positions) {
+  if (!std::equal(rope.inverse_frequency.begin(), rope.inverse_frequency.end(), inverse_frequency_.begin(),
+                  inverse_frequency_.end())) {
+    inverse_frequency_.assign(rope.inverse_frequency.begin(), rope.inverse_frequency.end());
+    half_ = static_cast<std::int64_t>(inverse_frequency_.size());
+    cosines_.clear();
+    sines_.clear();
+  }
+  for (std::int64_t p = static_cast<std::int64_t>(cosines_.size()) / std::max<std::int64_t>(half_, 1);
+       p < positions; ++p) {
+    for (const float frequency : inverse_frequency_) {
+      const auto angle = static_cast<double>(static_cast<float>(p) * frequency);
+      cosines_.push_back(static_cast<float>(std::cos(angle)));
+      sines_.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+}
+
+void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t first) {
+  const std::int64_t half = head_dim / 2;
+#pragma omp parallel for schedule(static) if (x.rows > 1)
+  for (std::int64_t t = 0; t < x.rows; ++t) {
+    const float* cosines = table.cosines(first + t);
+    const float* sines = table.sines(first + t);
+    for (float* head = x.data + t * x.cols; head < x.data + (t + 1) * x.cols; head += head_dim) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < half; ++i) {
+        const float a = head[i];
+        const float b = head[i + half];
+        head[i] = a * cosines[i] - b * sines[i];
+        head[i + half] = b * cosines[i] + a * sines[i];
+      }
+    }
+  }
+}
+
+namespace {
+
+void store(void* destination, const KvLayer& cache, const float* from, std::int64_t row) {
+  const auto count = static_cast<std::size_t>(cache.head_dim);
+  if (cache.dtype == DType::f32) {
+    std::memcpy(static_cast<float*>(destination) + row * cache.head_dim, from, count * sizeof(float));
+  } else {
+    f32_to_f16(from, static_cast<std::uint16_t*>(destination) + row * cache.head_dim, count);
+  }
+}
+
+}  // namespace
+
+void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first) {
+#pragma omp parallel for schedule(static) if (k.rows > 1)
+  for (std::int64_t t = 0; t < k.rows; ++t) {
+    for (std::int64_t h = 0; h < cache.kv_heads; ++h) {
+      const std::int64_t row = h * cache.capacity + first + t;
+      store(cache.k, cache, k.data + t * k.cols + h * cache.head_dim, row);
+      store(cache.v, cache, v.data + t * v.cols + h * cache.head_dim, row);
+    }
+  }
+}
+
+}  // namespace spqr::cpu

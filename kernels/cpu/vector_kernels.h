@@ -1,0 +1,33 @@
+// The inner loops of the cpu backend, one table per instruction set, chosen once by CPUID.
+// All arrays are f32; results of one table do not depend on alignment.
+#pragma once
+
+#include <cstdint>
+
+namespace spqr::cpu {
+
+struct VectorKernels {
+  const char* isa;
+  // sum_i a[i] b[i]
+  float (*dot)(const float* a, const float* b, std::int64_t n);
+  // y += a x
+  void (*axpy)(float a, const float* x, float* y, std::int64_t n);
+  // x *= a
+  void (*scale)(float a, float* x, std::int64_t n);
+  // x = a x, returns the largest of them (-infinity if n is 0)
+  float (*scale_max)(float a, float* x, std::int64_t n);
+  // x = exp(x - maximum), returns their sum
+  float (*exp_sum)(float maximum, float* x, std::int64_t n);
+  // h = silu(gate) * up; h may be gate
+  void (*swiglu)(float* h, const float* gate, const float* up, std::int64_t n);
+  // y = x / sqrt(mean(x^2) + eps) * weight; y may be x
+  void (*rms_norm)(float* y, const float* x, const float* weight, float eps, std::int64_t n);
+};
+
+const VectorKernels& vector_kernels();
+
+const VectorKernels& portable_vector_kernels();
+// Call only where the processor has AVX2, FMA and F16C.
+const VectorKernels& avx2_vector_kernels();
+
+}  // namespace spqr::cpu

@@ -1,0 +1,223 @@
+// Small random models of every architecture against what transformers computes with them in f32: logits,
+// perplexity, greedy continuations; as one prompt, in pieces, and token by token.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "models/checkpoint.h"
+#include "models/checkpoint_weights.h"
+#include "models/model.h"
+#include "models/safetensors.h"
+#include "tests/models/files.h"
+
+namespace spqr {
+namespace {
+
+// Prompts are passed at once, or in pieces of this many tokens.
+constexpr std::int64_t kWhole = 0;
+
+struct Golden {
+  std::string name;
+  std::unique_ptr<Checkpoint> checkpoint;
+  ModelConfig config;
+  std::vector<std::int32_t> ids, greedy_prompt, greedy_next;
+  double perplexity = 0;
+  std::vector<float> logits;  // (ids, vocab_size)
+};
+
+Golden read_golden(const std::string& name) {
+  const std::filesystem::path directory = std::filesystem::path(SPQR_FIXTURES) / "golden" / name;
+  Golden golden;
+  golden.name = name;
+  golden.checkpoint = open_checkpoint(directory, {});
+  golden.config = parse_config(golden.checkpoint->config_json(), name);
+  const auto json = nlohmann::json::parse(read_bytes(directory / "golden.json"));
+  golden.ids = json.at("ids").get<std::vector<std::int32_t>>();
+  golden.greedy_prompt = json.at("greedy_prompt").get<std::vector<std::int32_t>>();
+  golden.greedy_next = json.at("greedy_next_20").get<std::vector<std::int32_t>>();
+  golden.perplexity = json.at("perplexity").get<double>();
+  const SafetensorsFile file = SafetensorsFile::open(directory / "golden.safetensors");
+  const SafetensorsTensor* logits = file.find("logits");
+  REQUIRE(logits != nullptr);
+  golden.logits.resize(logits->data.size() / sizeof(float));
+  std::memcpy(golden.logits.data(), logits->data.data(), logits->data.size());
+  return golden;
+}
+
+// How a model is run.
+struct Setting {
+  std::string backend;
+  DType weights = DType::f32;
+  DType cache = DType::f32;
+  int threads = 0;
+};
+
+// A model and its cache; forward() continues the sequence.
+class Runner {
+ public:
+  Runner(const Golden& golden, const Setting& setting, std::int64_t max_tokens)
+      : backend_(make_backend(setting.backend, {.threads = setting.threads})),
+        source_(make_weight_source(*golden.checkpoint, setting.weights)),
+        model_(make_model(golden.config, *source_, *backend_, max_tokens, {})),
+        cache_(*backend_, golden.config, 64, setting.cache),
+        x_(backend_->allocate(static_cast<std::size_t>(max_tokens * golden.config.hidden_size) *
+                              sizeof(float))),
+        logits_(backend_->allocate(static_cast<std::size_t>(max_tokens * golden.config.vocab_size) *
+                                   sizeof(float))) {}
+
+  // Logits (ids, vocab_size)
+  std::vector<float> forward(std::span<const std::int32_t> ids) {
+    const auto tokens = static_cast<std::int64_t>(ids.size());
+    const Matrix x = x_.matrix(tokens, model_->config().hidden_size);
+    const Matrix logits = logits_.matrix(tokens, model_->config().vocab_size);
+    model_->embed(x, ids);
+    for (std::int64_t l = 0; l < model_->config().num_hidden_layers; ++l) {
+      model_->block(l, x, cache_.layer(l), cache_.length());
+    }
+    model_->head(logits, x);
+    cache_.set_length(cache_.length() + tokens);
+    std::vector<float> values(static_cast<std::size_t>(logits.rows * logits.cols));
+    backend_->download(values.data(), logits.data, values.size() * sizeof(float));
+    return values;
+  }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<WeightSource> source_;
+  std::unique_ptr<Model> model_;
+  KvCache cache_;
+  Buffer x_;
+  Buffer logits_;
+};
+
+std::vector<float> logits_of(const Golden& golden, const Setting& setting, std::int64_t piece) {
+  const auto tokens = static_cast<std::int64_t>(golden.ids.size());
+  const std::int64_t step = piece == kWhole ? tokens : piece;
+  Runner runner(golden, setting, step);
+  std::vector<float> logits;
+  for (std::int64_t t = 0; t < tokens; t += step) {
+    const auto count = static_cast<std::size_t>(std::min(step, tokens - t));
+    const auto part = runner.forward(std::span(golden.ids).subspan(static_cast<std::size_t>(t), count));
+    logits.insert(logits.end(), part.begin(), part.end());
+  }
+  return logits;
+}
+
+double perplexity(const std::vector<float>& logits, const std::vector<std::int32_t>& ids) {
+  const std::size_t vocab = logits.size() / ids.size();
+  double nll = 0;
+  for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
+    const std::span row(logits.data() + t * vocab, vocab);
+    const double maximum = *std::max_element(row.begin(), row.end());
+    double total = 0;
+    for (const float logit : row) total += std::exp(logit - maximum);
+    nll -= row[static_cast<std::size_t>(ids[t + 1])] - maximum - std::log(total);
+  }
+  return std::exp(nll / static_cast<double>(ids.size() - 1));
+}
+
+std::vector<std::int32_t> greedy(const Golden& golden, const Setting& setting) {
+  Runner runner(golden, setting, static_cast<std::int64_t>(golden.greedy_prompt.size()));
+  const auto vocab = golden.config.vocab_size;
+  std::vector<float> logits = runner.forward(golden.greedy_prompt);
+  std::vector<std::int32_t> tokens;
+  while (tokens.size() < golden.greedy_next.size()) {
+    const auto last = logits.end() - vocab;
+    tokens.push_back(static_cast<std::int32_t>(std::max_element(last, logits.end()) - last));
+    logits = runner.forward({&tokens.back(), 1});
+  }
+  return tokens;
+}
+
+double max_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
+    worst = difference > worst || std::isnan(difference) ? difference : worst;
+  }
+  return worst;
+}
+
+const std::vector<std::string> kModels = {"llama-gqa-llama3rope-tied",
+                                          "llama-linear-rope",
+                                          "llama-mha",
+                                          "llama-ragged",
+                                          "mistral-sliding",
+                                          "qwen2",
+                                          "qwen3"};
+
+// What a forward pass in another precision and order than transformers' may differ by, for logits of size
+// about 10.
+double tolerance_of(const std::string& backend) {
+  return backend == "reference" ? 1e-3 : 2e-3;
+}
+
+}  // namespace
+
+TEST_CASE("logits, perplexity and greedy tokens are those of transformers") {
+  for (const std::string& name : kModels) {
+    const Golden golden = read_golden(name);
+    for (const std::string& backend : backend_names()) {
+      const Setting setting{.backend = backend};
+      for (const std::int64_t piece : {kWhole, std::int64_t{17}, std::int64_t{1}}) {
+        const std::vector<float> logits = logits_of(golden, setting, piece);
+        const double difference = max_difference(logits, golden.logits);
+        CAPTURE(name);
+        CAPTURE(backend);
+        CAPTURE(piece);
+        CHECK(difference < tolerance_of(backend));
+        CHECK(fmt::format("{:.3e}", perplexity(logits, golden.ids)) ==
+              fmt::format("{:.3e}", golden.perplexity));
+        MESSAGE(name << ", " << backend << ", pieces of " << piece << ": max difference " << difference);
+      }
+      CHECK_MESSAGE(greedy(golden, setting) == golden.greedy_next, name << ", " << backend);
+    }
+  }
+}
+
+TEST_CASE("16-bit weights and caches") {
+  for (const std::string& name : kModels) {
+    const Golden golden = read_golden(name);
+    for (const std::string& backend : backend_names()) {
+      CAPTURE(name);
+      CAPTURE(backend);
+      // The checkpoints are f16, so f16 weights are the same numbers.
+      const double weights = max_difference(
+          logits_of(golden, {.backend = backend, .weights = DType::f16}, kWhole), golden.logits);
+      CHECK(weights < tolerance_of(backend));
+      // Keys and values rounded to 11 bits: 2^-11 of logits of size about 10, a few times over.
+      const double cache = max_difference(
+          logits_of(golden, {.backend = backend, .weights = DType::f16, .cache = DType::f16}, 5),
+          golden.logits);
+      CHECK(cache < 0.05);
+      MESSAGE(name << ", " << backend << ": f16 weights " << weights << ", f16 cache too " << cache);
+    }
+  }
+}
+
+TEST_CASE("results do not depend on the number of threads") {
+  for (const std::string& name : kModels) {
+    const Golden golden = read_golden(name);
+    for (const DType weights : {DType::f32, DType::bf16}) {
+      for (const std::int64_t piece : {kWhole, std::int64_t{3}, std::int64_t{1}}) {
+        const auto one = logits_of(golden, {.backend = "cpu", .weights = weights, .threads = 1}, piece);
+        for (const int threads : {2, 3}) {
+          const auto more =
+              logits_of(golden, {.backend = "cpu", .weights = weights, .threads = threads}, piece);
+          CHECK_MESSAGE(one == more, name << ", pieces of " << piece << ", threads: " << threads);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace spqr
