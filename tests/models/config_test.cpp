@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "tests/models/files.h"
+#include "tests/test_data.h"
+
 using namespace spqr;
 using Json = nlohmann::json;
 
@@ -284,4 +287,24 @@ TEST_CASE("config: inverse frequencies of the rotary embedding") {
                  2.1387423032592778e-07F,
                  1.4192720243499934e-07F,
                  9.418306490260875e-08F});
+}
+
+TEST_CASE("config: files written by transformers 4 and 5") {
+  const auto golden = test_data("golden");
+  if (!golden) return;
+  const auto read = [&](const std::string& name) {
+    return parse_config(read_bytes(*golden / name / "config.json"), name);
+  };
+  CHECK(read("llama-mha").rope_scaling.type == RopeScaling::Type::none);  // has rope_parameters
+  CHECK(read("llama-ragged").head_dim == 12);
+  CHECK(read("llama-linear-rope").rope_scaling.factor == 4);
+  CHECK(read("llama-gqa-llama3rope-tied").rope_scaling.original_max_position_embeddings == 32);
+  CHECK(read("llama-gqa-llama3rope-tied").tie_word_embeddings);
+  CHECK(read("mistral-sliding").sliding_window == 16);
+  CHECK(read("qwen2").attention_bias);
+  CHECK(read("qwen2").sliding_window == 0);
+  CHECK(read("qwen3").head_dim == 32);
+  for (const char* falcon : {"falcon-7b", "falcon-40b", "falcon-rw", "falcon2-11b"}) {
+    CHECK(contains(message_of([&] { read(falcon); }), "architecture 'FalconForCausalLM' is not supported"));
+  }
 }

@@ -1,0 +1,17 @@
+// GGUF: any bytes open or give an error, and every tensor of what opens can be read.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+
+#include "models/gguf_checkpoint.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    const auto bytes = std::as_bytes(std::span(data, size));
+    const auto checkpoint = spqr::make_gguf_checkpoint(spqr::GgufFile::parse(bytes, "fuzz"), "fuzz", {});
+    for (const spqr::CheckpointTensor& tensor : checkpoint->tensors()) checkpoint->read(tensor.name);
+  } catch (const std::runtime_error&) {
+  }
+  return 0;
+}
