@@ -23,8 +23,8 @@ struct SpqrFileInfo {
 };
 
 struct SpqrOpenOptions {
-  bool mmap = true;      // false: read into memory
-  bool verify = false;   // check every tensor's checksum
+  bool mmap = true;     // false: read into memory
+  bool verify = false;  // check every tensor's checksum
 };
 
 // One weight of the file: "model.layers.0.self_attn.q_proj" (module name, without ".weight").
@@ -59,21 +59,23 @@ class SpqrFile {
   std::unique_ptr<State> state_;
 };
 
-// Writes a file tensor by tensor: the temporary file `path`.partial grows as modules are added, with a journal of what is
-// in it, so that an interrupted quantization can resume; finish() writes header and checksums and renames. Memory: one tensor.
+// Writes a file tensor by tensor: the temporary file `path`.partial grows as modules are added, with a
+// journal of what is in it, so that an interrupted quantization can resume; finish() writes header and
+// checksums and renames. Memory: one tensor.
 class SpqrFileWriter {
  public:
-  // resume: continue with an existing partial file whose `fingerprint` (of model, options, tool version) is the same,
-  // throw if it differs. Otherwise an existing partial file is replaced.
+  // resume: continue with an existing partial file whose `fingerprint` (of model, options, tool version) is
+  // the same, throw if it differs. Otherwise an existing partial file is replaced.
   SpqrFileWriter(std::filesystem::path path, std::string fingerprint, bool resume);
   ~SpqrFileWriter();  // keeps the partial file if something resumable is in it; else removes it
 
-  bool has(std::string_view module_or_tensor) const;   // already there (resumed)
-  // A packed weight with the permutation its input is gathered by ("" and empty: none). The same perm_name may be
-  // given again with the same contents and is stored once.
+  bool has(std::string_view module_or_tensor) const;  // already there (resumed)
+  // A packed weight with the permutation its input is gathered by ("" and empty: none). The same perm_name
+  // may be given again with the same contents and is stored once.
   void add_packed(const std::string& module, const PackedMatrix& matrix, const std::string& perm_name,
                   std::span<const std::uint32_t> perm);
-  void add_dense(const std::string& name, const TensorView& tensor);  // full tensor name, ".weight" or ".bias" included
+  void add_dense(const std::string& name,
+                 const TensorView& tensor);  // full tensor name, ".weight" or ".bias" included
   // Report of a module or block as a JSON text, kept in the journal and returned by notes() after a resume.
   void note(const std::string& key, const std::string& json);
   std::vector<std::pair<std::string, std::string>> notes() const;

@@ -1,0 +1,59 @@
+#include "models/output_file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace spqr {
+
+OutputFile::OutputFile(std::filesystem::path path, Mode mode)
+    : path_(std::move(path)),
+      fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (mode == Mode::create ? O_TRUNC : 0), 0666)) {
+  if (fd_ < 0) fail("cannot be created");
+}
+
+OutputFile::~OutputFile() {
+  ::close(fd_);
+}
+
+void OutputFile::fail(const char* what) const {
+  throw std::runtime_error(fmt::format("{}: {}: {}", path_.string(), what, std::strerror(errno)));
+}
+
+void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("cannot be written");
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+void OutputFile::truncate(std::uint64_t size) {
+  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) fail("cannot be cut to size");
+}
+
+void OutputFile::sync() {
+  if (::fsync(fd_) != 0) fail("cannot be written to disk");
+}
+
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) {
+    throw std::runtime_error(
+        fmt::format("{}: cannot be renamed to {}: {}", from.string(), to.string(), std::strerror(errno)));
+  }
+  const std::filesystem::path folder = to.has_parent_path() ? to.parent_path() : std::filesystem::path(".");
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // the name is right; only its durability could not be asked for
+  ::fsync(fd);
+  ::close(fd);
+}
+
+}  // namespace spqr

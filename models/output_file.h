@@ -1,0 +1,36 @@
+// A file being written, whose every failure (full disk, quota, broken mount) is an exception with a sentence.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+namespace spqr {
+
+// Methods throw std::runtime_error naming the file and the system's reason.
+class OutputFile {
+ public:
+  enum class Mode : std::uint8_t { create, keep };  // create: empty it; keep: go on with what is there
+  OutputFile(std::filesystem::path path, Mode mode);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void write(std::uint64_t offset, std::span<const std::byte> bytes);
+  void write(std::uint64_t offset, std::string_view text) { write(offset, std::as_bytes(std::span(text))); }
+  void truncate(std::uint64_t size);
+  void sync();  // on disk when it returns
+
+ private:
+  [[noreturn]] void fail(const char* what) const;
+
+  std::filesystem::path path_;
+  int fd_;
+};
+
+// Renames, replacing `to`, and makes the renaming durable.
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace spqr

@@ -1,0 +1,94 @@
+#include "models/spqr_container.h"
+
+#include <fmt/core.h>
+#include <xxhash.h>
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+namespace spqr::container {
+namespace {
+
+constexpr const char* kWholeRow = "row";
+
+std::int64_t integer(const nlohmann::json& object, const char* key, std::int64_t least,
+                     const std::string& where) {
+  const auto found = object.find(key);
+  if (found == object.end()) throw std::runtime_error(fmt::format("{}: has no '{}'", where, key));
+  if (!found->is_number_integer() || *found < least || *found > std::numeric_limits<std::int32_t>::max()) {
+    throw std::runtime_error(
+        fmt::format("{}: '{}' is {}, expected a whole number from {}", where, key, found->dump(), least));
+  }
+  return found->get<std::int64_t>();
+}
+
+std::int64_t beta1_of(const nlohmann::json& object, const std::string& where) {
+  const auto found = object.find("beta1");
+  if (found != object.end() && *found == kWholeRow) return SpqrFormat::kWholeRow;
+  return integer(object, "beta1", 1, where);
+}
+
+}  // namespace
+
+std::string checksum(std::span<const std::byte> bytes) {
+  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+nlohmann::json to_json(const MatrixEntry& entry) {
+  const SpqrFormat& f = entry.format;
+  nlohmann::json object = {{"m", entry.m},
+                           {"n", entry.n},
+                           {"bits", f.bits},
+                           {"beta1", f.beta1},
+                           {"beta2", f.beta2},
+                           {"scale_bits", f.scale_bits},
+                           {"zero_bits", f.zero_bits},
+                           {"factor", entry.factor},
+                           {"nnz", entry.nnz}};
+  if (f.beta1 == SpqrFormat::kWholeRow) object["beta1"] = kWholeRow;
+  if (!entry.perm.empty()) object["perm"] = entry.perm;
+  return object;
+}
+
+MatrixEntry matrix_entry(const nlohmann::json& object, const std::string& where) {
+  if (!object.is_object()) throw std::runtime_error(fmt::format("{}: is not a JSON object", where));
+  for (const auto& item : object.items()) {
+    constexpr const char* kFields[] = {"m",          "n",         "bits",   "beta1", "beta2",
+                                       "scale_bits", "zero_bits", "factor", "nnz",   "perm"};
+    bool known = false;
+    for (const char* field : kFields) known = known || item.key() == field;
+    if (!known)
+      throw std::runtime_error(
+          fmt::format("{}: unknown field '{}': written by a newer version?", where, item.key()));
+  }
+  MatrixEntry entry;
+  entry.m = integer(object, "m", 1, where);
+  entry.n = integer(object, "n", 1, where);
+  entry.nnz = integer(object, "nnz", 0, where);
+  entry.format.bits = static_cast<int>(integer(object, "bits", 0, where));
+  entry.format.beta1 = beta1_of(object, where);
+  entry.format.beta2 = static_cast<int>(integer(object, "beta2", 0, where));
+  entry.format.scale_bits = static_cast<int>(integer(object, "scale_bits", 0, where));
+  entry.format.zero_bits = static_cast<int>(integer(object, "zero_bits", 0, where));
+  const auto factor = object.find("factor");
+  if (factor == object.end() || !factor->is_number())
+    throw std::runtime_error(fmt::format("{}: has no number 'factor'", where));
+  entry.factor = factor->get<float>();
+  if (!std::isfinite(entry.factor) || entry.factor <= 0) {
+    throw std::runtime_error(
+        fmt::format("{}: 'factor' is {}, expected a positive number", where, factor->dump()));
+  }
+  if (const auto perm = object.find("perm"); perm != object.end()) {
+    if (!perm->is_string()) throw std::runtime_error(fmt::format("{}: 'perm' is not a string", where));
+    entry.perm = perm->get<std::string>();
+  }
+  try {
+    validate(entry.format);
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(fmt::format("{}: {}", where, error.what()));
+  }
+  return entry;
+}
+
+}  // namespace spqr::container

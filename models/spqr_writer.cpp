@@ -1,0 +1,336 @@
+// Writes a .spqr file tensor by tensor. While it grows there are two files beside the final name: `.partial`,
+// room for the header and then the data, and `.journal`, a JSON line for every tensor, matrix, note and
+// checkpoint, from which an interrupted quantization goes on.
+#include <fmt/core.h>
+
+#include <fstream>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "models/json.h"
+#include "models/output_file.h"
+#include "models/spqr_container.h"
+#include "models/spqr_file.h"
+
+namespace spqr {
+namespace {
+
+// Room for the header in front of the data. A large model's header (7 modules a block, 80 blocks) is a few
+// hundred KiB.
+constexpr std::uint64_t kHeaderRoom = 1U << 20U;
+// Below this the data is copied behind a header of the right size rather than leaving the room as spaces.
+constexpr std::uint64_t kCompactBelow = 64U << 20U;
+constexpr std::uint64_t kLengthBytes = 8;
+
+struct WrittenTensor {
+  std::string name;
+  std::string dtype;
+  std::vector<std::int64_t> shape;
+  std::uint64_t offset = 0;  // in the data
+  std::uint64_t bytes = 0;
+  std::string checksum;  // empty: padding
+};
+
+std::string safetensors_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "F32";
+    case DType::f16:
+      return "F16";
+    case DType::bf16:
+      return "BF16";
+    default:
+      throw std::invalid_argument(
+          fmt::format("a dense tensor of {} cannot be stored, expected f32, f16 or bf16", name_of(dtype)));
+  }
+}
+
+}  // namespace
+
+struct SpqrFileWriter::State {
+  std::filesystem::path path, partial_path, journal_path;
+  std::unique_ptr<OutputFile> partial, journal;
+  std::uint64_t data_bytes = 0;
+  std::uint64_t journal_bytes = 0;
+  std::uint64_t paddings = 0;
+  bool resumable = false;
+  bool finished = false;
+  std::vector<WrittenTensor> tensors;
+  std::map<std::string, std::size_t, std::less<>> index;
+  nlohmann::json matrices = nlohmann::json::object();
+  std::vector<std::pair<std::string, std::string>> notes;
+
+  void log(const nlohmann::json& line);
+  void replay(const std::string& fingerprint);
+  void apply(const nlohmann::json& line);
+  void add(const std::string& name, const std::string& dtype, std::vector<std::int64_t> shape,
+           std::span<const std::byte> bytes);
+  // Adds bytes and zeros up to the alignment; the shape counts the zeros.
+  void add_padded(const std::string& name, const std::string& dtype, std::size_t element,
+                  std::span<const std::byte> bytes);
+  void pad();
+  std::string header(const SpqrFileInfo& info) const;
+  void write_compact(const std::filesystem::path& target, const std::string& text) const;
+};
+
+void SpqrFileWriter::State::log(const nlohmann::json& line) {
+  const std::string text = line.dump() + "\n";
+  journal->write(journal_bytes, text);
+  journal_bytes += text.size();
+}
+
+void SpqrFileWriter::State::apply(const nlohmann::json& line) {
+  if (line.contains("tensor")) {
+    WrittenTensor t{line["tensor"], line["dtype"], line["shape"],
+                    line["offset"], line["bytes"], line["checksum"]};
+    if (t.checksum.empty()) ++paddings;
+    index.emplace(t.name, tensors.size());
+    tensors.push_back(std::move(t));
+  } else if (line.contains("module")) {
+    matrices[line["module"].get<std::string>()] = line["matrix"];
+  } else if (line.contains("note")) {
+    notes.emplace_back(line["note"], line["json"]);
+  }
+}
+
+// Takes up the journal until its last checkpoint and cuts both files there.
+void SpqrFileWriter::State::replay(const std::string& fingerprint) {
+  std::ifstream in(journal_path, std::ios::binary);
+  const std::string hint = "; quantize without --resume to begin anew";
+  std::vector<nlohmann::json> pending;
+  std::uint64_t read = 0;
+  bool first = true;
+  for (std::string text; std::getline(in, text);) {
+    if (in.eof()) break;  // no line end: cut off while it was written
+    read += text.size() + 1;
+    nlohmann::json line;
+    try {
+      line = parse_json_strict(text, journal_path.string());
+    } catch (const std::runtime_error&) {
+      break;  // what follows the last checkpoint may be damaged
+    }
+    if (first && (!line.contains("fingerprint") || line["fingerprint"] != fingerprint)) {
+      throw std::runtime_error(
+          fmt::format("{}: was begun for another model or other options{}", partial_path.string(), hint));
+    }
+    first = false;
+    pending.push_back(std::move(line));
+    if (!pending.back().contains("checkpoint")) continue;
+    data_bytes = pending.back()["checkpoint"];
+    journal_bytes = read;
+    for (const auto& each : pending) apply(each);
+    pending.clear();
+    resumable = true;
+  }
+  if (!resumable || std::filesystem::file_size(partial_path) < kHeaderRoom + data_bytes) {
+    throw std::runtime_error(fmt::format("{}: holds nothing to resume from{}", partial_path.string(), hint));
+  }
+}
+
+void SpqrFileWriter::State::add(const std::string& name, const std::string& dtype,
+                                std::vector<std::int64_t> shape, std::span<const std::byte> bytes) {
+  if (index.contains(name))
+    throw std::invalid_argument(fmt::format("{}: tensor '{}' is added twice", path.string(), name));
+  const bool padding = name.starts_with(container::kPaddingPrefix);
+  WrittenTensor t{name,       dtype,        std::move(shape),
+                  data_bytes, bytes.size(), padding ? "" : container::checksum(bytes)};
+  partial->write(kHeaderRoom + data_bytes, bytes);
+  data_bytes += bytes.size();
+  log({{"tensor", t.name},
+       {"dtype", t.dtype},
+       {"shape", t.shape},
+       {"offset", t.offset},
+       {"bytes", t.bytes},
+       {"checksum", t.checksum}});
+  index.emplace(name, tensors.size());
+  tensors.push_back(std::move(t));
+}
+
+void SpqrFileWriter::State::add_padded(const std::string& name, const std::string& dtype, std::size_t element,
+                                       std::span<const std::byte> bytes) {
+  std::vector<std::byte> padded(bytes.begin(), bytes.end());
+  padded.resize(container::aligned(bytes.size()));
+  add(name, dtype, {static_cast<std::int64_t>(padded.size() / element)}, padded);
+}
+
+void SpqrFileWriter::State::pad() {
+  const std::uint64_t missing = container::aligned(data_bytes) - data_bytes;
+  if (missing == 0) return;
+  const std::vector<std::byte> zeros(missing);
+  add(fmt::format("{}{}", container::kPaddingPrefix, paddings++), "U8", {static_cast<std::int64_t>(missing)},
+      zeros);
+}
+
+std::string SpqrFileWriter::State::header(const SpqrFileInfo& info) const {
+  nlohmann::json checksums = nlohmann::json::object();
+  nlohmann::json object = nlohmann::json::object();
+  for (const WrittenTensor& t : tensors) {
+    object[t.name] = {
+        {"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {t.offset, t.offset + t.bytes}}};
+    if (!t.checksum.empty()) checksums[t.name] = t.checksum;
+  }
+  nlohmann::json tokenizer = nlohmann::json::object();
+  for (const auto& [name, bytes] : info.tokenizer_files) tokenizer[name] = bytes.size();
+  object["__metadata__"] = {{container::kFormatKey, container::kFormat},
+                            {container::kVersionKey, container::kVersion},
+                            {container::kRequiredKey, "[]"},
+                            {container::kConfigKey, info.config_json},
+                            {container::kQuantizationKey, info.quantization_json},
+                            {container::kMatricesKey, matrices.dump()},
+                            {container::kTokenizerKey, tokenizer.dump()},
+                            {container::kChecksumsKey, checksums.dump()}};
+  return object.dump();
+}
+
+namespace {
+
+// The length field and the header, filled up with spaces to `size` bytes in all.
+std::string framed(const std::string& header, std::uint64_t size) {
+  std::string text(kLengthBytes, '\0');
+  const std::uint64_t length = size - kLengthBytes;
+  for (std::size_t i = 0; i < kLengthBytes; ++i) text[i] = static_cast<char>(length >> (8 * i) & 0xffU);
+  text += header;
+  text.resize(size, ' ');
+  return text;
+}
+
+}  // namespace
+
+void SpqrFileWriter::State::write_compact(const std::filesystem::path& target,
+                                          const std::string& text) const {
+  OutputFile out(target, OutputFile::Mode::create);
+  out.write(0, text);
+  std::ifstream in(partial_path, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(kHeaderRoom));
+  std::vector<char> block(1U << 22U);
+  for (std::uint64_t done = 0; done < data_bytes;) {
+    const std::uint64_t count = std::min<std::uint64_t>(block.size(), data_bytes - done);
+    if (!in.read(block.data(), static_cast<std::streamsize>(count))) {
+      throw std::runtime_error(fmt::format("{}: cannot be read back", partial_path.string()));
+    }
+    out.write(text.size() + done, std::as_bytes(std::span(block.data(), count)));
+    done += count;
+  }
+  out.sync();
+}
+
+SpqrFileWriter::SpqrFileWriter(std::filesystem::path path, std::string fingerprint, bool resume)
+    : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.path = std::move(path);
+  s.partial_path = s.path.string() + ".partial";
+  s.journal_path = s.path.string() + ".journal";
+  const bool going_on =
+      resume && std::filesystem::exists(s.journal_path) && std::filesystem::exists(s.partial_path);
+  if (going_on) s.replay(fingerprint);
+  const auto mode = going_on ? OutputFile::Mode::keep : OutputFile::Mode::create;
+  s.partial = std::make_unique<OutputFile>(s.partial_path, mode);
+  s.journal = std::make_unique<OutputFile>(s.journal_path, mode);
+  if (going_on) {
+    s.partial->truncate(kHeaderRoom + s.data_bytes);
+    s.journal->truncate(s.journal_bytes);
+  } else {
+    s.log({{"fingerprint", fingerprint}});
+  }
+}
+
+SpqrFileWriter::~SpqrFileWriter() {
+  if (!state_ || state_->finished || state_->resumable) return;
+  state_->partial.reset();
+  state_->journal.reset();
+  std::error_code ignored;
+  std::filesystem::remove(state_->partial_path, ignored);
+  std::filesystem::remove(state_->journal_path, ignored);
+}
+
+bool SpqrFileWriter::has(std::string_view module_or_tensor) const {
+  const std::string name(module_or_tensor);
+  return state_->index.contains(name) || state_->matrices.contains(name) ||
+         state_->index.contains(name + ".weight");
+}
+
+void SpqrFileWriter::add_packed(const std::string& module, const PackedMatrix& matrix,
+                                const std::string& perm_name, std::span<const std::uint32_t> perm) {
+  State& s = *state_;
+  container::MatrixEntry entry{matrix.format, matrix.m,
+                               matrix.n,      static_cast<std::int64_t>(matrix.col_vals.size()),
+                               matrix.factor, perm_name};
+  s.add_padded(module + container::kDense, "U8", 1, matrix.dense);
+  if (entry.nnz > 0) {
+    s.add_padded(module + container::kRowOffsets, "U32", sizeof(std::uint32_t),
+                 std::as_bytes(std::span(matrix.row_offsets)));
+    s.add_padded(module + container::kColVals, "U32", sizeof(std::uint32_t),
+                 std::as_bytes(std::span(matrix.col_vals)));
+  }
+  if (!perm_name.empty()) {
+    const auto known = s.index.find(perm_name);
+    if (known == s.index.end()) {
+      s.add_padded(perm_name, "U32", sizeof(std::uint32_t), std::as_bytes(perm));
+    } else {
+      std::vector<std::byte> padded(std::as_bytes(perm).begin(), std::as_bytes(perm).end());
+      padded.resize(container::aligned(padded.size()));
+      if (container::checksum(padded) != s.tensors[known->second].checksum) {
+        throw std::invalid_argument(
+            fmt::format("module '{}': permutation '{}' is there with other contents", module, perm_name));
+      }
+    }
+  }
+  s.matrices[module] = container::to_json(entry);
+  s.log({{"module", module}, {"matrix", s.matrices[module]}});
+}
+
+void SpqrFileWriter::add_dense(const std::string& name, const TensorView& tensor) {
+  state_->add(name, safetensors_dtype(tensor.dtype), tensor.shape,
+              {static_cast<const std::byte*>(tensor.data), tensor.bytes()});
+  state_->pad();
+}
+
+void SpqrFileWriter::note(const std::string& key, const std::string& json) {
+  state_->notes.emplace_back(key, json);
+  state_->log({{"note", key}, {"json", json}});
+}
+
+std::vector<std::pair<std::string, std::string>> SpqrFileWriter::notes() const {
+  return state_->notes;
+}
+
+void SpqrFileWriter::checkpoint() {
+  state_->partial->sync();
+  state_->log({{"checkpoint", state_->data_bytes}});
+  state_->journal->sync();
+  state_->resumable = true;
+}
+
+void SpqrFileWriter::finish(const SpqrFileInfo& info) {
+  State& s = *state_;
+  for (const auto& [name, bytes] : info.tokenizer_files) {
+    const std::string tensor = container::kTokenizerPrefix + name;
+    if (!s.index.contains(tensor)) s.add_padded(tensor, "U8", 1, std::as_bytes(std::span(bytes)));
+  }
+  const std::string header = s.header(info);
+  const std::uint64_t needed = container::aligned(kLengthBytes + header.size());
+  std::filesystem::path complete = s.partial_path;
+  if (needed > kHeaderRoom || s.data_bytes < kCompactBelow) {
+    complete = s.path.string() + ".compact";
+    try {
+      s.write_compact(complete, framed(header, needed));
+    } catch (...) {
+      std::error_code ignored;
+      std::filesystem::remove(complete, ignored);
+      throw;
+    }
+  } else {
+    s.partial->write(0, framed(header, kHeaderRoom));
+    s.partial->truncate(kHeaderRoom + s.data_bytes);
+    s.partial->sync();
+  }
+  SpqrFile::open(complete, {.mmap = true, .verify = true});
+  rename_file(complete, s.path);
+  s.finished = true;
+  std::error_code ignored;
+  if (complete != s.partial_path) std::filesystem::remove(s.partial_path, ignored);
+  std::filesystem::remove(s.journal_path, ignored);
+}
+
+}  // namespace spqr
