@@ -47,11 +47,6 @@ std::int64_t SpqrLayout::group_bytes(std::int64_t height) const {
   return zero_codes_offset(height) + plane_bytes(height, format_.zero_bits);
 }
 
-std::int64_t SpqrLayout::statistics_bytes(std::int64_t height, std::int64_t groups) const {
-  const std::int64_t bytes = groups * group_bytes(height);
-  return height == kStripRows ? round_up(bytes, kAlignment) : bytes;
-}
-
 std::int64_t SpqrLayout::chunk_groups(std::int64_t chunk) const {
   return std::min(groups_per_chunk(), groups() - chunk * groups_per_chunk());
 }
@@ -59,7 +54,7 @@ std::int64_t SpqrLayout::chunk_groups(std::int64_t chunk) const {
 std::int64_t SpqrLayout::chunk_offset(std::int64_t height, std::int64_t chunk) const {
   const std::int64_t codes =
       plane_bytes(height * kUnitColumns, format_.bits) * (chunk_columns_ / kUnitColumns);
-  return chunk * (statistics_bytes(height, groups_per_chunk()) + codes);
+  return chunk * (groups_per_chunk() * group_bytes(height) + codes);
 }
 
 std::int64_t SpqrLayout::group_offset(std::int64_t height, std::int64_t group) const {
@@ -70,7 +65,7 @@ std::int64_t SpqrLayout::group_offset(std::int64_t height, std::int64_t group) c
 std::int64_t SpqrLayout::unit_offset(std::int64_t height, std::int64_t unit) const {
   const std::int64_t chunk = unit * kUnitColumns / chunk_columns_;
   const std::int64_t in_chunk = unit - chunk * (chunk_columns_ / kUnitColumns);
-  return chunk_offset(height, chunk) + statistics_bytes(height, chunk_groups(chunk)) +
+  return chunk_offset(height, chunk) + chunk_groups(chunk) * group_bytes(height) +
          in_chunk * plane_bytes(height * kUnitColumns, format_.bits);
 }
 

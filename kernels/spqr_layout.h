@@ -1,12 +1,11 @@
 // Where everything of a packed matrix lies in SpqrMatrix::dense. The bit picture in words is in
 // models/FORMAT.md.
 //   Strips of 64 rows (the last one may have fewer), each cut into chunks of columns. A chunk is
-//     [statistics of the groups that begin in it][units: the weight codes of 8 columns each]
+//     [statistics of its groups][units: the weight codes of 8 columns each]
 //   A unit is h w codes as bit planes (kernels/bit_planes.h), h rows of the strip, w = 8 columns (the last
 //   one may have fewer), in the order: column quad, row, column within the quad. The statistics of a group
 //   are [ss sz zs zz, f16, per beta2 rows][scale codes][zero codes] (bit planes, h codes), or [s, f16, per
-//   row][z, f16, per row] if unquantized.
-// In a strip of 64 rows the statistics of a chunk and the strip itself are padded with zeros to 64 bytes.
+//   row][z, f16, per row] if unquantized. A strip of 64 rows is padded with zeros to 64 bytes.
 #pragma once
 
 #include <cstddef>
@@ -74,7 +73,6 @@ class SpqrLayout {
   }
 
  private:
-  std::int64_t statistics_bytes(std::int64_t height, std::int64_t groups) const;
   std::int64_t chunk_offset(std::int64_t height, std::int64_t chunk) const;
   std::int64_t chunk_groups(std::int64_t chunk) const;
   std::int64_t strip_bytes(std::int64_t height) const;

@@ -33,7 +33,7 @@ void require_codes(const std::vector<std::uint8_t>& codes, std::int64_t size, in
 // What f16 can hold, after division by factor.
 void require_f16(const std::vector<float>& values, float factor, const std::string& name) {
   for (float value : values) {
-    if ((f32_to_f16(value / factor) & 0x7C00U) == 0x7C00U) {
+    if (!std::isfinite(round_to_f16(value / factor) * factor)) {
       require(false, name + " holds " + std::to_string(value) + ", which f16 cannot");
     }
   }
