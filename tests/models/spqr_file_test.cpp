@@ -1,0 +1,295 @@
+#include "models/spqr_file.h"
+
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "kernels/quantize/quantize.h"
+#include "models/model.h"
+#include "models/safetensors.h"
+
+using namespace spqr;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A folder of its own that goes when the test ends.
+class Folder {
+ public:
+  Folder() : path_(fs::temp_directory_path() / fmt::format("spqr_file_test_{}", std::random_device{}())) {
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  fs::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+PackedMatrix some_matrix(std::int64_t m, std::int64_t n, bool outliers) {
+  std::mt19937 random(static_cast<unsigned>(m * 1000 + n));
+  SpqrParts parts;
+  {
+    std::vector<float> w(static_cast<std::size_t>(m * n));
+    for (float& value : w) value = static_cast<float>(random() % 2001) / 1000.0F - 1.0F;
+    SpqrFormat format;
+    format.bits = 4;
+    format.beta1 = 32;
+    format.scale_bits = format.zero_bits = SpqrFormat::kUnquantized;
+    parts = quantize_rtn(w, m, n, format);
+  }
+  if (outliers) {
+    parts.row_offsets.assign(static_cast<std::size_t>(m) + 1, 0);
+    for (std::int64_t i = 0; i < m; ++i) {
+      parts.row_offsets[static_cast<std::size_t>(i) + 1] = static_cast<std::uint32_t>(i + 1);
+      parts.columns.push_back(static_cast<std::uint16_t>(i % n));
+      parts.values.push_back(0.5F);
+    }
+  }
+  return pack(parts);
+}
+
+std::vector<std::uint32_t> reversed(std::int64_t n) {
+  std::vector<std::uint32_t> perm;
+  for (std::int64_t j = n; j-- > 0;) perm.push_back(static_cast<std::uint32_t>(j));
+  return perm;
+}
+
+const std::vector<float> kNorm(33, 1.5F);
+
+SpqrFileInfo some_info() {
+  return {R"({"model_type": "llama"})",
+          {{"tokenizer.json", "{\"a\": 1}"}, {"empty", ""}},
+          R"({"scheme": "spqr"})"};
+}
+
+void add_first(SpqrFileWriter& writer) {
+  const auto perm = reversed(33);
+  writer.add_packed("a.q_proj", some_matrix(5, 33, true), "a.perm", perm);
+  writer.add_packed("a.k_proj", some_matrix(3, 33, false), "a.perm", perm);
+  writer.note("block 0", "{\"error\": 0.5}");
+}
+
+void add_second(SpqrFileWriter& writer) {
+  writer.add_dense("norm.weight", {kNorm.data(), DType::f32, {33}});
+  writer.add_dense("lm_head.weight", {kNorm.data(), DType::f32, {3, 11}});
+}
+
+std::string bytes_of(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_bytes(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+std::string error_of(const fs::path& path, bool verify = false) {
+  try {
+    SpqrFile::open(path, {.mmap = true, .verify = verify});
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+fs::path written(const Folder& folder) {
+  const fs::path path = folder / "model.spqr";
+  SpqrFileWriter writer(path, "f", false);
+  add_first(writer);
+  add_second(writer);
+  writer.finish(some_info());
+  return path;
+}
+
+// The file with its header changed by `change`, data as it was.
+template <typename Change>
+std::string with_header(const std::string& bytes, Change change) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  auto header = nlohmann::json::parse(bytes.substr(8, length));
+  change(header);
+  std::string text = header.dump();
+  text.resize((8 + text.size() + 63) / 64 * 64 - 8, ' ');
+  length = text.size();
+  return std::string(reinterpret_cast<const char*>(&length), 8) + text +
+         bytes.substr(8 + static_cast<std::size_t>(*reinterpret_cast<const std::uint64_t*>(bytes.data())));
+}
+
+}  // namespace
+
+TEST_CASE("spqr file: what was written is read, aligned and in place") {
+  const Folder folder;
+  const fs::path path = written(folder);
+  for (const bool mmap : {true, false}) {
+    const SpqrFile file = SpqrFile::open(path, {.mmap = mmap, .verify = true});
+    CHECK(file.info().config_json == some_info().config_json);
+    CHECK(file.info().quantization_json == some_info().quantization_json);
+    CHECK(file.info().tokenizer_files == some_info().tokenizer_files);
+    REQUIRE(file.modules().size() == 3);
+    const auto* q = file.find_module("a.q_proj");
+    REQUIRE(q != nullptr);
+    const auto& matrix = std::get<SpqrMatrix>(q->linear.weight);
+    const PackedMatrix expected = some_matrix(5, 33, true);
+    CHECK(std::equal(matrix.dense.begin(), matrix.dense.end(), expected.dense.begin(), expected.dense.end()));
+    CHECK(std::equal(matrix.col_vals.begin(), matrix.col_vals.end(), expected.col_vals.begin(),
+                     expected.col_vals.end()));
+    CHECK(reinterpret_cast<std::uintptr_t>(matrix.dense.data()) % 64 == 0);
+    const auto perm = file.perm("a.perm");
+    CHECK(std::vector<std::uint32_t>(perm.begin(), perm.end()) == reversed(33));
+    REQUIRE(file.find_tensor("norm.weight"));
+    CHECK(std::memcmp(file.find_tensor("norm.weight")->data, kNorm.data(), 33 * sizeof(float)) == 0);
+    CHECK(file.find_module("lm_head") != nullptr);
+  }
+  CHECK(SafetensorsFile::open(path).find("a.q_proj.dense") != nullptr);
+  CHECK(!fs::exists(path.string() + ".partial"));
+  CHECK(!fs::exists(path.string() + ".journal"));
+}
+
+TEST_CASE("spqr file: a resumed file is the uninterrupted one, byte for byte") {
+  const Folder folder;
+  const std::string whole = bytes_of(written(folder));
+  const fs::path path = folder / "resumed.spqr";
+  {
+    SpqrFileWriter writer(path, "f", false);
+    add_first(writer);
+    writer.checkpoint();
+    writer.add_dense("lost.weight", {kNorm.data(), DType::f32, {33}});
+  }
+  CHECK(!fs::exists(path));
+  CHECK_THROWS_WITH_AS(SpqrFileWriter(path, "another model", true),
+                       doctest::Contains("another model or other options"), std::runtime_error);
+  SpqrFileWriter writer(path, "f", true);
+  CHECK(writer.has("a.q_proj"));
+  CHECK(!writer.has("lost.weight"));
+  REQUIRE(writer.notes().size() == 1);
+  CHECK(writer.notes()[0].second == "{\"error\": 0.5}");
+  add_second(writer);
+  writer.finish(some_info());
+  CHECK(bytes_of(path) == whole);
+}
+
+TEST_CASE("spqr file: an unfinished file leaves nothing behind") {
+  const Folder folder;
+  const fs::path path = folder / "model.spqr";
+  {
+    SpqrFileWriter writer(path, "f", false);
+    add_first(writer);
+  }
+  CHECK(!fs::exists(path));
+  CHECK(!fs::exists(path.string() + ".partial"));
+  CHECK_THROWS_AS(SpqrFileWriter(folder / "no/such/folder/x.spqr", "f", false), std::runtime_error);
+}
+
+TEST_CASE("spqr file: cut off anywhere it is refused") {
+  const Folder folder;
+  const std::string whole = bytes_of(written(folder));
+  const fs::path path = folder / "cut.spqr";
+  for (std::size_t size = 0; size < whole.size(); size += size < 128 ? 1 : 64) {
+    write_bytes(path, whole.substr(0, size));
+    CHECK(error_of(path) != "");
+  }
+}
+
+TEST_CASE("spqr file: one changed byte of data is found by its checksum") {
+  const Folder folder;
+  const fs::path path = written(folder);
+  std::string bytes = bytes_of(path);
+  const auto file = SafetensorsFile::open(path);
+  const auto* tensor = file.find("a.q_proj.dense");
+  const auto offset =
+      bytes.size() - static_cast<std::size_t>(file.tensors().back().data.data() +
+                                              file.tensors().back().data.size() - tensor->data.data());
+  bytes[offset + 3] = static_cast<char>(bytes[offset + 3] ^ 1);
+  const fs::path damaged = folder / "damaged.spqr";
+  write_bytes(damaged, bytes);
+  CHECK(error_of(damaged) == "");
+  CHECK(error_of(damaged, true).find("'a.q_proj.dense' has checksum") != std::string::npos);
+}
+
+TEST_CASE("spqr file: headers that lie are refused with their reason") {
+  const Folder folder;
+  const std::string whole = bytes_of(written(folder));
+  const fs::path path = folder / "changed.spqr";
+  const auto refused = [&](const char* reason, const auto& change) {
+    write_bytes(path, with_header(whole, change));
+    CAPTURE(reason);
+    CHECK_MESSAGE(error_of(path).find(reason) != std::string::npos, error_of(path));
+  };
+  using Json = nlohmann::json;
+  const auto edit_matrix = [](const char* field, Json value) {
+    return [=](Json& header) {
+      auto& text = header["__metadata__"]["matrices"].get_ref<std::string&>();
+      Json matrices = Json::parse(text);
+      matrices["a.q_proj"][field] = value;
+      text = matrices.dump();
+    };
+  };
+  refused("of .spqr version 2", [](Json& h) { h["__metadata__"]["spqr_version"] = "2"; });
+  refused("not a .spqr file", [](Json& h) { h["__metadata__"]["format"] = "pt"; });
+  refused("lattice", [](Json& h) { h["__metadata__"]["required"] = "[\"lattice\"]"; });
+  refused("has no 'config'", [](Json& h) { h["__metadata__"].erase("config"); });
+  refused("unknown field 'codebook'", edit_matrix("codebook", 1));
+  refused("'bits'", edit_matrix("bits", "three"));
+  refused("bits", edit_matrix("bits", 9));
+  refused("beta1", edit_matrix("beta1", 0));
+  refused("'m'", edit_matrix("m", -5));
+  refused("'a.q_proj.dense'", edit_matrix("m", 500000));
+  refused("'a.q_proj.dense'", edit_matrix("n", 2000000000));
+  refused("'a.q_proj.col_vals'", edit_matrix("nnz", 77));
+  refused("last row offset", edit_matrix("nnz", 3));
+  refused("'factor'", edit_matrix("factor", -1.0));
+  refused("no.such.perm", edit_matrix("perm", "no.such.perm"));
+  refused("no checksum", [](Json& h) { h["__metadata__"]["checksums"] = "{}"; });
+  refused("tokenizer", [](Json& h) { h["__metadata__"]["tokenizer"] = "{\"tokenizer.json\": 1000000}"; });
+  refused("twice", [](Json& h) { h["__metadata__"]["matrices"] = "{\"a\":1,\"a\":2}"; });
+}
+
+TEST_CASE("spqr file: permutations that are none and row offsets that fall are refused") {
+  const Folder folder;
+  {
+    auto perm = reversed(33);
+    perm[4] = perm[5];
+    SpqrFileWriter writer(folder / "perm.spqr", "f", false);
+    writer.add_packed("m", some_matrix(5, 33, false), "p", perm);
+    CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("not a permutation"),
+                         std::runtime_error);
+  }
+  const auto refused = [&](auto change) {
+    PackedMatrix matrix = some_matrix(5, 33, true);
+    change(matrix);
+    SpqrFileWriter writer(folder / "rows.spqr", "f", false);
+    writer.add_packed("m", matrix, "", {});
+    CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("module 'm'"), std::runtime_error);
+    CHECK(!fs::exists(folder / "rows.spqr"));
+  };
+  refused([](PackedMatrix& p) { p.row_offsets[2] = 0; });
+  refused([](PackedMatrix& p) { p.row_offsets[5] = 4000; });
+  refused([](PackedMatrix& p) { p.row_offsets[0] = 1; });
+  refused([](PackedMatrix& p) { p.col_vals[1] = (p.col_vals[1] & 0xffff0000U) | 33U; });
+  refused([](PackedMatrix& p) { p.col_vals[1] = 0x7c000000U | (p.col_vals[1] & 0xffffU); });
+}
+
+TEST_CASE("spqr file: a model finds its weights in place, its tied head and its shapes") {
+  const Folder folder;
+  const fs::path path = written(folder);
+  const SpqrFile file = SpqrFile::open(path, {});
+  const auto source = make_weight_source(file);
+  const std::vector<std::string> both{"a.q_proj", "a.k_proj"};
+  const std::vector<std::int64_t> m{5, 3};
+  const LinearGroup group = source->linear_group(both, m, 33);
+  CHECK(group.members.size() == 2);
+  CHECK(group.perm.size() == 33);
+  CHECK(std::get<SpqrMatrix>(group.members[0].weight).dense.data() ==
+        std::get<SpqrMatrix>(file.find_module("a.q_proj")->linear.weight).dense.data());
+  const std::vector<std::int64_t> wrong{5, 4};
+  CHECK_THROWS_WITH_AS(source->linear_group(both, wrong, 33),
+                       doctest::Contains("'a.k_proj' is 3 x 33, expected 4 x 33"), std::runtime_error);
+  CHECK(source->vector("norm.weight", 33)[0] == 1.5F);
+  CHECK_THROWS_AS(source->vector("norm.weight", 32), std::runtime_error);
+}
