@@ -29,10 +29,10 @@ TEST_CASE("the same vocabularies from GGUF metadata give the same ids") {
   const std::vector<std::pair<std::string, std::string>> names{
       {"llama3", "llama-bpe"}, {"qwen2", "qwen2"}, {"nemo", "tekken"}};
   for (const auto& entry : nlohmann::json::parse(fixture("synthetic.json"))) {
-    for (const auto& [name, pre] : names) {
-      if (entry["name"] != name) continue;
-      CAPTURE(name);
-      const auto tokenizer = load_tokenizer(as_gguf(entry["tokenizer"].dump(), pre));
+    for (const auto& known : names) {
+      if (entry["name"] != known.first) continue;
+      CAPTURE(known.first);
+      const auto tokenizer = load_tokenizer(as_gguf(entry["tokenizer"].dump(), known.second));
       for (const auto& expected : entry["cases"]) {
         const auto text = expected["text"].get<std::string>();
         // GGUF does not tell how an added token treats what surrounds it.

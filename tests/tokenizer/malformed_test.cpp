@@ -80,7 +80,9 @@ TEST_CASE("tokenizer.json: what is wrong is named") {
       {{"/decoder/type", "WordPiece"}, "'WordPiece' is not supported"},
       {{"/decoder", nullptr}, "decoder"},
   };
-  for (const auto& [change, sentence] : cases) {
+  for (const auto& entry : cases) {
+    const auto& change = entry.first;
+    const std::string& sentence = entry.second;
     CAPTURE(change.first);
     CAPTURE(change.second.dump());
     const std::string error = error_with(change.first, change.second);

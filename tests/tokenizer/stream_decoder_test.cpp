@@ -63,7 +63,9 @@ TEST_CASE("the leading space is dropped once, at the start of a text only") {
 }
 
 TEST_CASE("a stream of ids gives the text that decode gives, and never half a character") {
-  for (const auto& [name, tokenizer] : all_tokenizers()) {
+  for (const auto& entry : all_tokenizers()) {
+    const std::string& name = entry.first;
+    const Tokenizer* tokenizer = entry.second.get();
     CAPTURE(name);
     for (std::uint32_t seed = 0; seed < 10; ++seed) {
       const std::vector<std::int32_t> ids = tokenizer->encode(random_text(seed, 80), {});
