@@ -1,42 +1,56 @@
 #include "models/kv_cache.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <stdexcept>
 
 namespace spqr {
 namespace {
 
-// Values of k, or of v, of one layer.
-std::size_t layer_elements(const ModelConfig& config, std::int64_t capacity) {
-  return static_cast<std::size_t>(config.num_key_value_heads) * static_cast<std::size_t>(capacity) *
-         static_cast<std::size_t>(config.head_dim);
+[[noreturn]] void refuse_size(std::int64_t capacity) {
+  throw std::invalid_argument(fmt::format("a KV cache for {} tokens is larger than any memory", capacity));
+}
+
+// Bytes of the keys (or the values) of one layer, whole cache lines.
+std::size_t half_layer_bytes(const ModelConfig& config, std::int64_t capacity, DType dtype) {
+  constexpr std::size_t kAlignment = 64;
+  if (dtype != DType::f32 && dtype != DType::f16) {
+    throw std::invalid_argument(fmt::format("a KV cache cannot be {}, expected f32 or f16", name_of(dtype)));
+  }
+  if (capacity < 1) {
+    throw std::invalid_argument(fmt::format("a KV cache for {} tokens, expected at least one", capacity));
+  }
+  std::size_t bytes = size_of(dtype);
+  for (const std::int64_t extent : {config.num_key_value_heads, config.head_dim, capacity}) {
+    if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes)) refuse_size(capacity);
+  }
+  if (__builtin_add_overflow(bytes, kAlignment - 1, &bytes)) refuse_size(capacity);
+  return bytes / kAlignment * kAlignment;
 }
 
 }  // namespace
 
 std::size_t KvCache::bytes(const ModelConfig& config, std::int64_t capacity, DType dtype) {
-  return 2 * static_cast<std::size_t>(config.num_hidden_layers) * layer_elements(config, capacity) *
-         size_of(dtype);
+  std::size_t total = half_layer_bytes(config, capacity, dtype);
+  if (__builtin_mul_overflow(total, 2 * static_cast<std::size_t>(config.num_hidden_layers), &total)) {
+    refuse_size(capacity);
+  }
+  return total;
 }
 
 KvCache::KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, DType dtype)
-    : capacity_(capacity) {
-  if (capacity <= 0) throw std::invalid_argument(fmt::format("a KV cache of {} tokens", capacity));
-  if (dtype != DType::f32 && dtype != DType::f16) {
-    throw std::invalid_argument(fmt::format("a KV cache of {}; there are f32 and f16", name_of(dtype)));
-  }
-  buffer_ = backend.allocate(bytes(config, capacity, dtype));
+    : buffer_(backend.allocate(bytes(config, capacity, dtype))), capacity_(capacity) {
+  const std::size_t half = half_layer_bytes(config, capacity, dtype);
   auto* next = static_cast<std::byte*>(buffer_.data());
-  const std::size_t part = layer_elements(config, capacity) * size_of(dtype);
-  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l, next += 2 * part) {
-    layers_.push_back({next, next + part, dtype, config.num_key_value_heads, capacity, config.head_dim});
+  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l, next += 2 * half) {
+    layers_.push_back({next, next + half, dtype, config.num_key_value_heads, capacity, config.head_dim});
   }
 }
 
 void KvCache::set_length(std::int64_t length) {
   if (length < 0 || length > capacity_) {
-    throw std::out_of_range(fmt::format("length {} of a KV cache of {} tokens", length, capacity_));
+    throw std::invalid_argument(
+        fmt::format("a KV cache for {} tokens cannot hold {}: the context is full", capacity_, length));
   }
   length_ = length;
 }

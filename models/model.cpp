@@ -1,44 +1,75 @@
 #include "models/model.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
+#include <array>
 #include <stdexcept>
+#include <string_view>
 
 #include "models/llama.h"
 
 namespace spqr {
 namespace {
 
-// One family so far; each has its own file and its own line here.
-void require_llama_family(const ModelConfig& config) {
-  for (const char* name : {"llama", "mistral", "qwen2", "qwen3"}) {
-    if (config.model_type == name) return;
+struct Architecture {
+  std::string_view model_type;
+  std::unique_ptr<Model> (*make)(const ModelConfig& config, WeightSource& source, Backend& backend,
+                                 std::int64_t max_tokens, const ModelParts& parts);
+  std::size_t (*workspace_bytes)(const ModelConfig& config, std::int64_t tokens);
+  std::vector<LinearGroupSpec> (*block_linears)(const ModelConfig& config, std::int64_t layer);
+  std::vector<std::string> (*block_vectors)(const ModelConfig& config, std::int64_t layer);
+};
+
+constexpr Architecture llama_family(std::string_view model_type) {
+  return {model_type, make_llama, llama_workspace_bytes, llama_block_linears, llama_block_vectors};
+}
+
+constexpr std::array kArchitectures = {llama_family("llama"), llama_family("mistral"), llama_family("qwen2"),
+                                       llama_family("qwen3")};
+
+const Architecture& architecture_of(const ModelConfig& config) {
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    if (architecture.model_type == config.model_type) return architecture;
+    known.append(known.empty() ? "" : ", ").append(architecture.model_type);
   }
-  throw std::invalid_argument(fmt::format(
-      "architecture '{}' is not supported; there are: llama, mistral, qwen2, qwen3", config.model_type));
+  throw std::runtime_error(
+      fmt::format("model_type \"{}\" is not supported, expected one of {}", config.model_type, known));
+}
+
+ModelParts complete(ModelParts parts, const ModelConfig& config) {
+  if (parts.layers < 0) parts.layers = config.num_hidden_layers - parts.first_layer;
+  if (parts.first_layer < 0 || parts.layers < 0 ||
+      parts.layers > config.num_hidden_layers - parts.first_layer) {
+    throw std::invalid_argument(
+        fmt::format("blocks from {}, {} of them, were asked for, but the model has {}", parts.first_layer,
+                    parts.layers, config.num_hidden_layers));
+  }
+  return parts;
 }
 
 }  // namespace
 
-std::size_t workspace_bytes(const ModelConfig& config, std::int64_t tokens) {
-  require_llama_family(config);
-  return llama_workspace_bytes(config, tokens);
-}
-
 std::unique_ptr<Model> make_model(const ModelConfig& config, WeightSource& source, Backend& backend,
                                   std::int64_t max_tokens, const ModelParts& parts) {
-  require_llama_family(config);
-  return make_llama(config, source, backend, max_tokens, parts);
+  const Architecture& architecture = architecture_of(config);
+  if (max_tokens < 1) {
+    throw std::invalid_argument(
+        fmt::format("a model for calls of {} tokens, expected at least one", max_tokens));
+  }
+  return architecture.make(config, source, backend, max_tokens, complete(parts, config));
+}
+
+std::size_t workspace_bytes(const ModelConfig& config, std::int64_t tokens) {
+  return architecture_of(config).workspace_bytes(config, tokens);
 }
 
 std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64_t layer) {
-  require_llama_family(config);
-  return llama_block_linears(config, layer);
+  return architecture_of(config).block_linears(config, layer);
 }
 
 std::vector<std::string> block_vectors(const ModelConfig& config, std::int64_t layer) {
-  require_llama_family(config);
-  return llama_block_vectors(config, layer);
+  return architecture_of(config).block_vectors(config, layer);
 }
 
 }  // namespace spqr

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/vector_kernels.h"
@@ -22,11 +21,6 @@ constexpr std::int64_t kQueryTokens = 64;
 constexpr std::int64_t kKeys = 256;
 // With fewer query rows than this a matrix product costs more than dot products do.
 constexpr std::int64_t kFewRows = 8;
-
-// A task's memory, reused from block to block.
-struct Scratch {
-  std::vector<float> queries, output, scores, keys, values, maxima, sums;
-};
 
 struct Task {
   const KvLayer& cache;
@@ -43,89 +37,102 @@ struct Task {
   }
 };
 
+// A task's part of its thread's memory.
+struct Scratch {
+  float *queries, *output;  // (rows, head_dim)
+  float* scores;            // (rows, kKeys)
+  float *keys, *values;     // (kKeys, head_dim)
+  float *maxima, *sums;     // (rows)
+
+  static std::int64_t floats(std::int64_t rows, std::int64_t head_dim) {
+    return 2 * rows * head_dim + rows * kKeys + 2 * kKeys * head_dim + 2 * rows;
+  }
+  Scratch(float* memory, std::int64_t rows, std::int64_t head_dim)
+      : queries(memory),
+        output(queries + rows * head_dim),
+        scores(output + rows * head_dim),
+        keys(scores + rows * kKeys),
+        values(keys + kKeys * head_dim),
+        maxima(values + kKeys * head_dim),
+        sums(maxima + rows) {}
+};
+
 // Rows begin .. begin + count of the kv head as f32: the cache itself, or a widened copy in `scratch`.
 const float* widen(const void* data, const KvLayer& cache, std::int64_t kv_head, std::int64_t begin,
-                   std::int64_t count, std::vector<float>& scratch) {
+                   std::int64_t count, float* scratch) {
   const std::int64_t offset = (kv_head * cache.capacity + begin) * cache.head_dim;
   if (cache.dtype == DType::f32) return static_cast<const float*>(data) + offset;
-  scratch.resize(static_cast<std::size_t>(kKeys * cache.head_dim));
-  f16_to_f32(static_cast<const std::uint16_t*>(data) + offset, scratch.data(),
+  f16_to_f32(static_cast<const std::uint16_t*>(data) + offset, scratch,
              static_cast<std::size_t>(count * cache.head_dim));
-  return scratch.data();
+  return scratch;
 }
 
 // scores (rows, kKeys) = queries keys^T for `count` keys
-void score(const Task& task, Scratch& scratch, const float* keys, std::int64_t count) {
+void score(const Task& task, const Scratch& scratch, const float* keys, std::int64_t count) {
   const std::int64_t d = task.shape.head_dim;
   if (task.rows() >= kFewRows) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(task.rows()),
-                static_cast<int>(count), static_cast<int>(d), 1.0F, scratch.queries.data(),
-                static_cast<int>(d), keys, static_cast<int>(d), 0.0F, scratch.scores.data(),
-                static_cast<int>(kKeys));
+                static_cast<int>(count), static_cast<int>(d), 1.0F, scratch.queries, static_cast<int>(d),
+                keys, static_cast<int>(d), 0.0F, scratch.scores, static_cast<int>(kKeys));
     return;
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     for (std::int64_t p = 0; p < count; ++p) {
-      scratch.scores[static_cast<std::size_t>(r * kKeys + p)] =
-          vector_kernels().dot(scratch.queries.data() + r * d, keys + p * d, d);
+      scratch.scores[r * kKeys + p] = vector_kernels().dot(scratch.queries + r * d, keys + p * d, d);
     }
   }
 }
 
 // output += scores values
-void accumulate(const Task& task, Scratch& scratch, const float* values, std::int64_t count) {
+void accumulate(const Task& task, const Scratch& scratch, const float* values, std::int64_t count) {
   const std::int64_t d = task.shape.head_dim;
   if (task.rows() >= kFewRows) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(task.rows()), static_cast<int>(d),
-                static_cast<int>(count), 1.0F, scratch.scores.data(), static_cast<int>(kKeys), values,
-                static_cast<int>(d), 1.0F, scratch.output.data(), static_cast<int>(d));
+                static_cast<int>(count), 1.0F, scratch.scores, static_cast<int>(kKeys), values,
+                static_cast<int>(d), 1.0F, scratch.output, static_cast<int>(d));
     return;
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     for (std::int64_t p = 0; p < count; ++p) {
-      vector_kernels().axpy(scratch.scores[static_cast<std::size_t>(r * kKeys + p)], values + p * d,
-                            scratch.output.data() + r * d, d);
+      vector_kernels().axpy(scratch.scores[r * kKeys + p], values + p * d, scratch.output + r * d, d);
     }
   }
 }
 
 // Turns the raw scores of keys begin .. begin + count into weights relative to the running maximum.
-void soften(const Task& task, Scratch& scratch, std::int64_t begin, std::int64_t count) {
+void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::int64_t count) {
   const VectorKernels& kernels = vector_kernels();
   const std::int64_t d = task.shape.head_dim;
   for (std::int64_t r = 0; r < task.rows(); ++r) {
-    float* scores = scratch.scores.data() + r * kKeys;
+    float* scores = scratch.scores + r * kKeys;
     const std::int64_t position = task.position(r);
     const std::int64_t from = std::clamp<std::int64_t>(task.first_visible(position) - begin, 0, count);
     const std::int64_t to = std::clamp<std::int64_t>(position + 1 - begin, from, count);
     std::fill(scores, scores + from, 0.0F);
     std::fill(scores + to, scores + count, 0.0F);
     if (from == to) continue;
-    float& maximum = scratch.maxima[static_cast<std::size_t>(r)];
-    float& sum = scratch.sums[static_cast<std::size_t>(r)];
+    float& maximum = scratch.maxima[r];
+    float& sum = scratch.sums[r];
     const float found = kernels.scale_max(task.shape.scale, scores + from, to - from);
     if (found > maximum) {
       const float shrink = std::exp(maximum - found);
       sum *= shrink;
-      kernels.scale(shrink, scratch.output.data() + r * d, d);
+      kernels.scale(shrink, scratch.output + r * d, d);
       maximum = found;
     }
     sum += kernels.exp_sum(maximum, scores + from, to - from);
   }
 }
 
-void run(const Task& task, Scratch& scratch, float* out, const float* q, std::int64_t width) {
+void run(const Task& task, const Scratch& scratch, float* out, const float* q, std::int64_t width) {
   const std::int64_t d = task.shape.head_dim;
-  const auto rows = static_cast<std::size_t>(task.rows());
-  scratch.queries.resize(rows * static_cast<std::size_t>(d));
-  scratch.scores.resize(rows * static_cast<std::size_t>(kKeys));
-  scratch.output.assign(rows * static_cast<std::size_t>(d), 0.0F);
-  scratch.maxima.assign(rows, -std::numeric_limits<float>::infinity());
-  scratch.sums.assign(rows, 0.0F);
+  std::fill_n(scratch.output, task.rows() * d, 0.0F);
+  std::fill_n(scratch.maxima, task.rows(), -std::numeric_limits<float>::infinity());
+  std::fill_n(scratch.sums, task.rows(), 0.0F);
   const std::int64_t row_floats = task.heads_per_kv * d;  // the kv head's query heads lie side by side
   const std::int64_t offset = task.kv_head * row_floats;
   for (std::int64_t t = 0; t < task.tokens; ++t) {
-    std::memcpy(scratch.queries.data() + t * row_floats, q + t * width + offset,
+    std::memcpy(scratch.queries + t * row_floats, q + t * width + offset,
                 static_cast<std::size_t>(row_floats) * sizeof(float));
   }
   const std::int64_t end = task.first_position + task.tokens;
@@ -135,35 +142,30 @@ void run(const Task& task, Scratch& scratch, float* out, const float* q, std::in
     soften(task, scratch, p, count);
     accumulate(task, scratch, widen(task.cache.v, task.cache, task.kv_head, p, count, scratch.values), count);
   }
-  for (std::size_t r = 0; r < rows; ++r) {
-    vector_kernels().scale(1.0F / scratch.sums[r], scratch.output.data() + r * static_cast<std::size_t>(d),
-                           d);
+  for (std::int64_t r = 0; r < task.rows(); ++r) {
+    vector_kernels().scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);
   }
   for (std::int64_t t = 0; t < task.tokens; ++t) {
-    std::memcpy(out + t * width + offset, scratch.output.data() + t * row_floats,
+    std::memcpy(out + t * width + offset, scratch.output + t * row_floats,
                 static_cast<std::size_t>(row_floats) * sizeof(float));
   }
 }
 
 }  // namespace
 
-void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape) {
+void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
+               ThreadMemory& memory) {
+  const std::int64_t heads_per_kv = shape.heads / cache.kv_heads;
   const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
-  const std::int64_t tasks = blocks * cache.kv_heads;
-#pragma omp parallel
-  {
-    Scratch scratch;
-#pragma omp for schedule(dynamic)
-    for (std::int64_t i = 0; i < tasks; ++i) {
-      // Last tokens see most keys: they go first.
-      const std::int64_t token = (blocks - 1 - i / cache.kv_heads) * kQueryTokens;
-      const Task task{cache,
-                      shape,
-                      i % cache.kv_heads,
-                      shape.heads / cache.kv_heads,
-                      first + token,
-                      std::min(kQueryTokens, q.rows - token)};
-      run(task, scratch, out.data + token * out.cols, q.data + token * q.cols, q.cols);
+  memory.reserve(Scratch::floats(std::min(kQueryTokens, q.rows) * heads_per_kv, shape.head_dim));
+#pragma omp parallel for schedule(dynamic) collapse(2)
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    for (std::int64_t kv_head = 0; kv_head < cache.kv_heads; ++kv_head) {
+      const std::int64_t token = (blocks - 1 - block) * kQueryTokens;  // the last see most keys and go first
+      const std::int64_t tokens = std::min(kQueryTokens, q.rows - token);
+      const Task task{cache, shape, kv_head, heads_per_kv, first + token, tokens};
+      run(task, Scratch(memory.mine(), task.rows(), shape.head_dim), out.data + token * out.cols,
+          q.data + token * q.cols, q.cols);
     }
   }
 }

@@ -36,21 +36,24 @@ void gather(Matrix y, Matrix x, std::span<const std::uint32_t> perm) {
   }
 }
 
+// Every operation begins with use_threads(): OpenMP keeps the number of threads per calling thread, and other
+// backends may have set theirs.
 class CpuBackend final : public HostBackend {
  public:
-  explicit CpuBackend(const BackendOptions& options) {
-    omp_set_num_threads(options.threads > 0 ? options.threads : omp_get_num_procs());
-  }
+  explicit CpuBackend(const BackendOptions& options)
+      : threads_(options.threads > 0 ? options.threads : omp_get_num_procs()), memory_(threads_) {}
 
   std::string_view name() const override { return "cpu"; }
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
+    use_threads();
     for (std::size_t t = 0; t < ids.size(); ++t) {
       cpu::weight_rows(table, ids[t], 1, x.data + static_cast<std::int64_t>(t) * x.cols);
     }
   }
 
   void rms_norm(Matrix y, Matrix x, const Norm& norm) override {
+    use_threads();
     const auto size = static_cast<std::int64_t>(norm.weight.size());
     const std::int64_t vectors = x.rows * x.cols / size;
 #pragma omp parallel for schedule(static) if (x.rows > 1)
@@ -62,6 +65,7 @@ class CpuBackend final : public HostBackend {
 
   void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
                     const Norm* norm) override {
+    use_threads();
     if (norm != nullptr) {
       const Matrix normed = normed_.matrix(x.rows, x.cols);
       rms_norm(normed, x, *norm);
@@ -69,17 +73,21 @@ class CpuBackend final : public HostBackend {
     }
     const Matrix gathered = gather_for(group, x);
     for (std::size_t i = 0; i < ys.size(); ++i) {
-      cpu::linear(ys[i], group.members[i], input_of(group.members[i], x, gathered), cpu::Store::overwrite);
+      cpu::linear(ys[i], group.members[i], input_of(group.members[i], x, gathered), cpu::Store::overwrite,
+                  memory_);
     }
   }
 
   void linear_add(Matrix x, const LinearGroup& weight, Matrix a) override {
+    use_threads();
     const Matrix gathered = gather_for(weight, a);
-    cpu::linear(x, weight.members.front(), input_of(weight.members.front(), a, gathered), cpu::Store::add);
+    cpu::linear(x, weight.members.front(), input_of(weight.members.front(), a, gathered), cpu::Store::add,
+                memory_);
   }
 
   void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                    std::int64_t first) override {
+    use_threads();
     rope_table_.prepare(rope, first + q.rows);
     cpu::rope(q, rope_table_, cache.head_dim, first);
     cpu::rope(k, rope_table_, cache.head_dim, first);
@@ -88,10 +96,12 @@ class CpuBackend final : public HostBackend {
 
   void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                  const AttentionShape& shape) override {
-    cpu::attention(out, q, cache, first, shape);
+    use_threads();
+    cpu::attention(out, q, cache, first, shape, memory_);
   }
 
   void swiglu(Matrix h, Matrix gate, Matrix up) override {
+    use_threads();
 #pragma omp parallel for schedule(static) if (gate.rows > 1)
     for (std::int64_t t = 0; t < gate.rows; ++t) {
       const std::int64_t offset = t * gate.cols;
@@ -100,6 +110,10 @@ class CpuBackend final : public HostBackend {
   }
 
  private:
+  void use_threads() const {
+    omp_set_num_threads(threads_);
+  }
+
   // x in the packed members' column order; x itself where no member needs another.
   Matrix gather_for(const LinearGroup& group, Matrix x) {
     const bool needed =
@@ -118,6 +132,8 @@ class CpuBackend final : public HostBackend {
   }
 
   SingleThreadedBlas blas_;
+  int threads_;
+  cpu::ThreadMemory memory_;
   Scratch normed_;
   Scratch gathered_;
   cpu::RopeTable rope_table_;

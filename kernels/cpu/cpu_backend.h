@@ -8,7 +8,7 @@
 
 namespace spqr {
 
-// Sets the number of OpenMP threads of the calling thread, from which all calls must come.
+// Each operation sets OpenMP's number of threads (of the thread that calls it) to options.threads.
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 
 }  // namespace spqr

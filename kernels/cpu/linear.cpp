@@ -1,13 +1,12 @@
 // y (+)= W x + b for one token and for many.   W (m, n) f32, f16, bf16 or packed; x (tokens, n); y (tokens,
-// m). One token: W is read once, as it lies: bandwidth-bound; rows are shared among threads. Many: tiles of
-// kTileRows rows are widened to f32 and multiplied by BLAS with kTileTokens tokens: compute-bound. The tiles
-// are the same for any number of threads, and BLAS runs on one thread inside each, so results are too.
+// m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many: tiles of
+// kTileRows rows, widened to f32, times kTileTokens tokens by BLAS: compute-bound. The tiles are the same for
+// any number of threads and BLAS runs on one thread inside each, so that results are the same too.
 #include <cblas.h>
 #include <omp.h>
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/spqr_matvec.h"
@@ -21,6 +20,8 @@ namespace {
 constexpr std::int64_t kFewTokens = 4;
 constexpr std::int64_t kTileRows = 192;  // a multiple of the packed layout's 64-row strips
 constexpr std::int64_t kTileTokens = 512;
+// Below this one thread is faster than waking others.
+constexpr std::int64_t kMinParallelWeights = 16 * 1024;
 
 void dense_rows(const TensorView& weight, std::int64_t first, std::int64_t rows, float* out) {
   const std::int64_t n = weight.shape.at(1);
@@ -46,84 +47,90 @@ void finish(float& y, float value, Store store) {
   y = store == Store::add ? y + value : value;
 }
 
-void packed_few(Matrix y, const Linear& weight, const SpqrMatrix& packed, Matrix x, Store store) {
-  std::vector<float> product(static_cast<std::size_t>(packed.m));
+void packed_few(Matrix y, const Linear& weight, const SpqrMatrix& packed, Matrix x, Store store,
+                ThreadMemory& memory) {
+  memory.reserve(packed.m);
+  float* product = memory.mine();
   for (std::int64_t t = 0; t < x.rows; ++t) {
-    spqr_matvec(packed, x.data + t * x.cols, product.data());
+    spqr_matvec(packed, x.data + t * x.cols, product);
     for (std::int64_t i = 0; i < packed.m; ++i) {
-      finish(y.data[t * y.cols + i], product[static_cast<std::size_t>(i)] + bias_of(weight, i), store);
+      finish(y.data[t * y.cols + i], product[i] + bias_of(weight, i), store);
     }
+  }
+}
+
+// sum_j W[row][j] x[j]
+float dense_dot(const TensorView& weight, std::int64_t row, const float* x, std::int64_t n) {
+  const VectorKernels& kernels = vector_kernels();
+  switch (weight.dtype) {
+    case DType::f16:
+      return kernels.dot_f16(static_cast<const std::uint16_t*>(weight.data) + row * n, x, n);
+    case DType::bf16:
+      return kernels.dot_bf16(static_cast<const std::uint16_t*>(weight.data) + row * n, x, n);
+    default:
+      return kernels.dot(static_cast<const float*>(weight.data) + row * n, x, n);
   }
 }
 
 void dense_few(Matrix y, const Linear& weight, const TensorView& dense, Matrix x, Store store) {
   const std::int64_t m = weight.m();
   const std::int64_t n = weight.n();
-  const VectorKernels& kernels = vector_kernels();
-#pragma omp parallel
-  {
-    std::vector<float> widened(dense.dtype == DType::f32 ? 0 : static_cast<std::size_t>(n));
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < m; ++i) {
-      const float* row = static_cast<const float*>(dense.data) + i * n;
-      if (dense.dtype != DType::f32) {
-        dense_rows(dense, i, 1, widened.data());
-        row = widened.data();
-      }
-      for (std::int64_t t = 0; t < x.rows; ++t) {
-        finish(y.data[t * y.cols + i], kernels.dot(row, x.data + t * n, n) + bias_of(weight, i), store);
-      }
+#pragma omp parallel for schedule(static) if (m * n >= kMinParallelWeights)
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t t = 0; t < x.rows; ++t) {
+      finish(y.data[t * y.cols + i], dense_dot(dense, i, x.data + t * n, n) + bias_of(weight, i), store);
     }
   }
 }
 
-// Columns first .. first + rows of y from `panel` (rows, n), rows first .. of W as f32.
-void multiply_panel(Matrix y, const Linear& weight, Matrix x, Store store, std::int64_t first,
-                    std::int64_t rows, const float* panel) {
+// One tile: y (tokens, rows) is a part of the whole product, whose rows are `stride` apart.
+void multiply(float* y, std::int64_t stride, const float* w, std::int64_t rows, Matrix x, Store store) {
   const auto n = static_cast<int>(x.cols);
-  float* out = y.data + first;
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(x.rows), static_cast<int>(rows), n,
-              1.0F, x.data, n, panel, n, store == Store::add ? 1.0F : 0.0F, out, static_cast<int>(y.cols));
-  if (weight.bias.empty()) return;
-  for (std::int64_t t = 0; t < x.rows; ++t) {
-    for (std::int64_t i = 0; i < rows; ++i) out[t * y.cols + i] += bias_of(weight, first + i);
+              1.0F, x.data, n, w, n, store == Store::add ? 1.0F : 0.0F, y, static_cast<int>(stride));
+}
+
+void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t rows, std::int64_t tokens) {
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t i = 0; i < rows; ++i) y[t * stride + i] += bias[i];
   }
 }
 
-void linear_many(Matrix y, const Linear& weight, Matrix x, Store store) {
+void linear_many(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {
   const std::int64_t m = weight.m();
   const std::int64_t n = weight.n();
   const auto* dense = std::get_if<TensorView>(&weight.weight);
   const bool in_place = dense != nullptr && dense->dtype == DType::f32;
-  // Also cut along the tokens: a narrow matrix would be one thread's otherwise.
+  if (!in_place) memory.reserve(std::min(m, kTileRows) * n);
+  // Also cut along the tokens, or a narrow matrix would be the work of few threads.
   const std::int64_t row_tiles = (m + kTileRows - 1) / kTileRows;
   const std::int64_t token_tiles = (x.rows + kTileTokens - 1) / kTileTokens;
 #pragma omp parallel
   {
-    std::vector<float> panel(in_place ? 0 : static_cast<std::size_t>(std::min(m, kTileRows) * n));
-    std::int64_t widened = -1;
+    std::int64_t widened = -1;  // the row tile in this thread's memory
 #pragma omp for schedule(dynamic) collapse(2)
     for (std::int64_t r = 0; r < row_tiles; ++r) {
       for (std::int64_t s = 0; s < token_tiles; ++s) {
         const std::int64_t first = r * kTileRows;
         const std::int64_t rows = std::min(kTileRows, m - first);
-        const float* w = panel.data();
-        if (in_place) {
-          w = static_cast<const float*>(dense->data) + first * n;
-        } else if (widened != r) {
-          weight_rows(weight, first, rows, panel.data());
-          widened = r;
-        }
+        const float* w = in_place ? static_cast<const float*>(dense->data) + first * n : memory.mine();
+        if (!in_place && widened != r) weight_rows(weight, first, rows, memory.mine());
+        widened = r;
         const std::int64_t token = s * kTileTokens;
         const std::int64_t tokens = std::min(kTileTokens, x.rows - token);
-        multiply_panel({y.data + token * y.cols, tokens, y.cols}, weight, {x.data + token * n, tokens, n},
-                       store, first, rows, w);
+        float* out = y.data + token * y.cols + first;
+        multiply(out, y.cols, w, rows, {x.data + token * n, tokens, n}, store);
+        if (!weight.bias.empty()) add_bias(out, y.cols, weight.bias.data() + first, rows, tokens);
       }
     }
   }
 }
 
 }  // namespace
+
+float* ThreadMemory::mine() {
+  return pieces_[static_cast<std::size_t>(omp_get_thread_num())].data();
+}
 
 void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, float* out) {
   if (const auto* packed = std::get_if<SpqrMatrix>(&weight.weight)) {
@@ -133,11 +140,11 @@ void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, fl
   }
 }
 
-void linear(Matrix y, const Linear& weight, Matrix x, Store store) {
+void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {
   if (x.rows > kFewTokens) {
-    linear_many(y, weight, x, store);
+    linear_many(y, weight, x, store, memory);
   } else if (const auto* packed = std::get_if<SpqrMatrix>(&weight.weight)) {
-    packed_few(y, weight, *packed, x, store);
+    packed_few(y, weight, *packed, x, store, memory);
   } else {
     dense_few(y, weight, std::get<TensorView>(weight.weight), x, store);
   }

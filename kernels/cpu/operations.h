@@ -10,12 +10,30 @@
 
 namespace spqr::cpu {
 
+// What threads write on their way: a piece for each, grown on demand and kept, so that decoding allocates
+// nothing.
+class ThreadMemory {
+ public:
+  explicit ThreadMemory(int threads) : pieces_(static_cast<std::size_t>(threads)) {}
+  // Makes every piece at least `floats` long; outside of parallel regions, where an exception may leave.
+  void reserve(std::int64_t floats) {
+    for (std::vector<float>& piece : pieces_) {
+      if (piece.size() < static_cast<std::size_t>(floats)) piece.resize(static_cast<std::size_t>(floats));
+    }
+  }
+  // The calling thread's piece, with whatever is in it.
+  float* mine();
+
+ private:
+  std::vector<std::vector<float>> pieces_;
+};
+
 // y (+)= W x + b.   x is in W's stored column order.
 enum class Store : std::uint8_t { overwrite, add };
-void linear(Matrix y, const Linear& weight, Matrix x, Store store);
+void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory);
 
-// Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. Single-threaded for
-// dense weights.
+// Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. On the calling thread if
+// the weight is dense.
 void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, float* out);
 
 // cos and sin of position * inverse_frequency[i] for positions 0 .. positions() - 1; grows on demand.
@@ -33,6 +51,7 @@ class RopeTable {
 
 void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t first);
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first);
-void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape);
+void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
+               ThreadMemory& memory);
 
 }  // namespace spqr::cpu

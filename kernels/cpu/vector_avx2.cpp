@@ -1,10 +1,25 @@
 // Compiled with -mavx2 -mfma -mf16c.
+#include <immintrin.h>
+
+#include "kernels/cpu/spqr_vectors.h"
+
+namespace spqr::cpu {
+namespace {
+
+inline f32x8 load_f16(const std::uint16_t* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+}  // namespace
+}  // namespace spqr::cpu
+
 #include "kernels/cpu/vector_body.h"
 
 namespace spqr::cpu {
 
 const VectorKernels& avx2_vector_kernels() {
-  static constexpr VectorKernels kKernels{"avx2", dot, axpy, scale, scale_max, exp_sum, swiglu, rms_norm};
+  static constexpr VectorKernels kKernels{"avx2", dot,       dot_f16, dot_bf16, axpy,
+                                          scale,  scale_max, exp_sum, swiglu,   rms_norm};
   return kKernels;
 }
 

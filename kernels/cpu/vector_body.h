@@ -1,4 +1,6 @@
-// The loops of vector_kernels.h, written once; each including file is compiled for its own instruction set.
+// The loops of vector_kernels.h, written once; each including file is compiled for its own instruction set
+// and defines
+//   f32x8 load_f16(const std::uint16_t* from);   8 values
 // Everything is in an anonymous namespace, so that no copy made for one instruction set is called from
 // another.
 
@@ -6,16 +8,48 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/cpu/spqr_vectors.h"
 #include "kernels/cpu/vector_kernels.h"
+#include "kernels/half.h"
 
 namespace spqr::cpu {
 namespace {
 
-float dot(const float* a, const float* b, std::int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+inline f32x8 load_bf16(const std::uint16_t* from) {
+  return std::bit_cast<f32x8>(__builtin_convertvector(load<u16x8>(from), u32x8) << 16);
+}
+
+// Four sums of 8 lanes hide the latency of an addition. `widen` and `widen_one` bring stored values to f32.
+template <typename Stored, typename Widen, typename WidenOne>
+inline float dot_of(const Stored* a, const float* b, std::int64_t n, Widen widen, WidenOne widen_one) {
+  f32x8 sums[4] = {};
+  std::int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    for (int k = 0; k < 4; ++k) sums[k] += widen(a + i + 8 * k) * load<f32x8>(b + i + 8 * k);
+  }
+  for (; i + 8 <= n; i += 8) sums[0] += widen(a + i) * load<f32x8>(b + i);
+  const f32x8 lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  float sum =
+      ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+  for (; i < n; ++i) sum += widen_one(a[i]) * b[i];
   return sum;
+}
+
+float dot(const float* a, const float* b, std::int64_t n) {
+  return dot_of(
+      a, b, n, [](const float* from) { return load<f32x8>(from); }, [](float value) { return value; });
+}
+
+float dot_f16(const std::uint16_t* a, const float* b, std::int64_t n) {
+  return dot_of(
+      a, b, n, [](const std::uint16_t* from) { return load_f16(from); },
+      [](std::uint16_t value) { return f16_to_f32(value); });
+}
+
+float dot_bf16(const std::uint16_t* a, const float* b, std::int64_t n) {
+  return dot_of(
+      a, b, n, [](const std::uint16_t* from) { return load_bf16(from); },
+      [](std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); });
 }
 
 void axpy(float a, const float* x, float* y, std::int64_t n) {

@@ -1,5 +1,5 @@
 // The inner loops of the cpu backend, one table per instruction set, chosen once by CPUID.
-// All arrays are f32; results of one table do not depend on alignment.
+// Arrays are f32 where they are not said to be f16 or bf16; results of one table do not depend on alignment.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@ struct VectorKernels {
   const char* isa;
   // sum_i a[i] b[i]
   float (*dot)(const float* a, const float* b, std::int64_t n);
+  float (*dot_f16)(const std::uint16_t* a, const float* b, std::int64_t n);
+  float (*dot_bf16)(const std::uint16_t* a, const float* b, std::int64_t n);
   // y += a x
   void (*axpy)(float a, const float* x, float* y, std::int64_t n);
   // x *= a

@@ -14,6 +14,7 @@
 
 #include "models/checkpoint.h"
 #include "models/checkpoint_weights.h"
+#include "models/kv_cache.h"
 #include "models/model.h"
 #include "models/safetensors.h"
 #include "tests/models/files.h"
@@ -205,19 +206,77 @@ TEST_CASE("16-bit weights and caches") {
 }
 
 TEST_CASE("results do not depend on the number of threads") {
-  for (const std::string& name : kModels) {
-    const Golden golden = read_golden(name);
-    for (const DType weights : {DType::f32, DType::bf16}) {
-      for (const std::int64_t piece : {kWhole, std::int64_t{3}, std::int64_t{1}}) {
-        const auto one = logits_of(golden, {.backend = "cpu", .weights = weights, .threads = 1}, piece);
-        for (const int threads : {2, 3}) {
-          const auto more =
-              logits_of(golden, {.backend = "cpu", .weights = weights, .threads = threads}, piece);
-          CHECK_MESSAGE(one == more, name << ", pieces of " << piece << ", threads: " << threads);
-        }
+  const Golden golden = read_golden("llama-ragged");
+  for (const DType weights : {DType::f32, DType::bf16}) {
+    for (const std::int64_t piece : {kWhole, std::int64_t{3}}) {
+      const auto one = logits_of(golden, {.backend = "cpu", .weights = weights, .threads = 1}, piece);
+      for (const int threads : {2, 3}) {
+        const auto more =
+            logits_of(golden, {.backend = "cpu", .weights = weights, .threads = threads}, piece);
+        CHECK_MESSAGE(one == more, "pieces of " << piece << ", threads: " << threads);
       }
     }
   }
+}
+
+TEST_CASE("a model of one block, and sizes") {
+  const Golden golden = read_golden("qwen2");
+  const auto backend = make_backend("reference", {});
+  const auto source = make_weight_source(*golden.checkpoint, DType::f16);
+  const auto whole = make_model(golden.config, *source, *backend, 4, {});
+  std::size_t stored = 0;
+  for (const CheckpointTensor& tensor : golden.checkpoint->tensors()) {
+    std::size_t elements = 1;
+    for (const std::int64_t extent : tensor.shape) elements *= static_cast<std::size_t>(extent);
+    stored += tensor.shape.size() == 2 ? 2 * elements : 4 * elements;  // vectors are kept as f32
+  }
+  const auto embedding = static_cast<std::size_t>(golden.config.vocab_size * golden.config.hidden_size) * 2;
+  const std::size_t row = static_cast<std::size_t>(golden.config.hidden_size) * 2;
+  CHECK(whole->bytes_per_token() == stored - embedding + row);
+
+  // The second block alone gives what it gives inside of the whole model.
+  const auto block = make_model(golden.config, *source, *backend, 4, {false, false, 1, 1});
+  KvCache cache(*backend, golden.config, 4, DType::f32);
+  std::vector<float> x(static_cast<std::size_t>(4 * golden.config.hidden_size));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+  std::vector<float> y = x;
+  whole->block(1, {x.data(), 4, golden.config.hidden_size}, cache.layer(1), 0);
+  block->block(1, {y.data(), 4, golden.config.hidden_size}, cache.layer(0), 0);
+  CHECK(x == y);
+}
+
+TEST_CASE("what does not fit is refused with a sentence") {
+  const Golden golden = read_golden("llama-mha");
+  const auto backend = make_backend("cpu", {});
+  const auto source = make_weight_source(*golden.checkpoint, DType::f32);
+  const auto model = make_model(golden.config, *source, *backend, 4, {.layers = 1});
+  const std::int64_t hidden = golden.config.hidden_size;
+  std::vector<float> x(static_cast<std::size_t>(5 * hidden));
+  const KvCache cache(*backend, golden.config, 6, DType::f16);
+  const std::vector<std::int32_t> bad = {0, static_cast<std::int32_t>(golden.config.vocab_size)};
+  CHECK_THROWS_WITH(model->embed({x.data(), 2, hidden}, bad),
+                    "token id 384 is outside the vocabulary of 384");
+  CHECK_THROWS_AS(model->embed({x.data(), 3, hidden}, bad), std::invalid_argument);
+  CHECK_THROWS_AS(model->block(0, {x.data(), 5, hidden}, cache.layer(0), 0), std::invalid_argument);
+  CHECK_THROWS_AS(model->block(0, {x.data(), 4, hidden}, cache.layer(0), 3), std::invalid_argument);
+  CHECK_THROWS_AS(model->block(1, {x.data(), 4, hidden}, cache.layer(1), 0), std::logic_error);
+
+  CHECK_THROWS_AS(KvCache(*backend, golden.config, 0, DType::f16), std::invalid_argument);
+  CHECK_THROWS_AS(KvCache(*backend, golden.config, 8, DType::bf16), std::invalid_argument);
+  CHECK_THROWS_AS(KvCache::bytes(golden.config, std::int64_t{1} << 62, DType::f16), std::invalid_argument);
+  CHECK_THROWS_AS(workspace_bytes(golden.config, std::int64_t{1} << 62), std::invalid_argument);
+
+  ModelConfig other = golden.config;
+  other.model_type = "falcon";
+  CHECK_THROWS_WITH(make_model(other, *source, *backend, 4, {}),
+                    "model_type \"falcon\" is not supported, expected one of llama, mistral, qwen2, qwen3");
+  other = golden.config;
+  other.intermediate_size += 1;
+  CHECK_THROWS_AS(make_model(other, *source, *backend, 4, {}), std::runtime_error);
+  other = golden.config;
+  other.attention_bias = true;
+  CHECK_THROWS_AS(make_model(other, *source, *backend, 4, {}), std::runtime_error);
+  CHECK_THROWS_AS(make_backend("gpu", {}), std::invalid_argument);
 }
 
 }  // namespace spqr
