@@ -1,6 +1,8 @@
 // What every executable's main shares: options in, one sentence and an exit status out.
 #pragma once
 
+// Options that may be given several times take each value whole: no separator inside it.
+#define CXXOPTS_VECTOR_DELIMITER '\0'
 #include <cxxopts.hpp>
 #include <functional>
 #include <stdexcept>

@@ -1,0 +1,73 @@
+#include "runtime/apps/session_options.h"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <stdexcept>
+
+namespace spqr {
+
+void add_session_options(cxxopts::Options& options) {
+  options.add_options()("m,model", "the .spqr file", cxxopts::value<std::string>())(
+      "c,ctx-size",
+      "tokens of context; default: the smallest of the model's maximum, 4096 and what fits memory",
+      cxxopts::value<std::int64_t>())("b,batch-size", "tokens evaluated at once",
+                                      cxxopts::value<std::int64_t>()->default_value("512"))(
+      "t,threads", "threads; default: one per core", cxxopts::value<std::int64_t>())(
+      "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
+      "cache-type-k", "type of the cached keys (-ctk): f16 or f32",
+      cxxopts::value<std::string>()->default_value("f16"))(
+      "cache-type-v", "type of the cached values (-ctv), the same",
+      cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it")(
+      "verify", "check every tensor's checksum first");
+}
+
+std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& name, std::int64_t most) {
+  const auto value = parsed[name].as<std::int64_t>();
+  if (value < 1 || value > most)
+    throw UsageError(fmt::format("--{} is {}, expected 1 to {}", name, value, most));
+  return value;
+}
+
+SessionOptions session_options(const cxxopts::ParseResult& parsed) {
+  SessionOptions options;
+  if (parsed.count("model") == 0) throw UsageError("no model; give one with -m FILE");
+  options.model = parsed["model"].as<std::string>();
+  if (parsed.count("ctx-size") > 0) options.context = positive(parsed, "ctx-size");
+  options.batch = positive(parsed, "batch-size", 65536);
+  if (parsed.count("threads") > 0) options.threads = static_cast<int>(positive(parsed, "threads", 1024));
+  options.backend = parsed["backend"].as<std::string>();
+  const auto k = parsed["cache-type-k"].as<std::string>();
+  const auto v = parsed["cache-type-v"].as<std::string>();
+  if (parsed.count("cache-type-k") > 0 && parsed.count("cache-type-v") > 0 && k != v) {
+    throw UsageError("keys and values are cached with one type; give -ctk and -ctv the same");
+  }
+  const std::string& type = parsed.count("cache-type-v") > 0 ? v : k;
+  if (type != "f16" && type != "f32")
+    throw UsageError(fmt::format("there is no KV cache of type '{}'; there are f16 and f32", type));
+  options.cache_dtype = type == "f32" ? DType::f32 : DType::f16;
+  options.mmap = parsed.count("no-mmap") == 0;
+  options.verify = parsed.count("verify") > 0;
+  bool known = options.backend == "auto";
+  for (const std::string& name : backend_names()) known = known || name == options.backend;
+  if (!known)
+    throw UsageError(
+        fmt::format("there is no backend '{}'; there are auto, cpu and reference", options.backend));
+  return options;
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::ifstream in(path, std::ios::binary);
+  if (!in)
+    throw std::runtime_error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad()) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
+  return text;
+}
+
+}  // namespace spqr

@@ -1,0 +1,193 @@
+#include "runtime/generate.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+namespace spqr {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Everything of one generation that changes from token to token.
+class Generation {
+ public:
+  Generation(Session& session, Sampler& sampler, const GenerateOptions& options,
+             const GenerateCallbacks& callbacks)
+      : session_(session), sampler_(sampler), options_(options), callbacks_(callbacks), stop_(options.stop) {
+    if (session.tokenizer() != nullptr) {
+      decoder_.emplace(*session.tokenizer(), options.show_special);
+      eos_ = session.tokenizer()->eos_ids();
+    }
+    const auto& configured = session.config().eos_token_ids;
+    eos_.insert(eos_.end(), configured.begin(), configured.end());
+  }
+
+  GenerateResult run(std::span<const std::int32_t> prompt) {
+    result_.prompt_tokens = static_cast<std::int64_t>(prompt.size());
+    sequence_.assign(prompt.begin(), prompt.end());
+    for (const std::int32_t id : prompt) sampler_.accept(id);
+    auto begin = std::chrono::steady_clock::now();
+    std::span<const float> logits = session_.forward(prompt);
+    result_.prompt_seconds = seconds_since(begin);
+    begin = std::chrono::steady_clock::now();
+    while (true) {
+      if (const auto reason = must_stop()) {
+        result_.reason = *reason;
+        break;
+      }
+      const std::int32_t id =
+          sampler_.sample(logits, options_.ignore_eos ? std::span<const std::int32_t>(eos_)
+                                                      : std::span<const std::int32_t>{});
+      if (is_eos(id)) {
+        result_.reason = FinishReason::eos;
+        break;
+      }
+      sampler_.accept(id);
+      result_.ids.push_back(id);
+      sequence_.push_back(id);
+      if (!show(id)) break;
+      if (static_cast<std::int64_t>(result_.ids.size()) == options_.max_tokens)
+        continue;  // its logits are not needed
+      if (session_.length() == session_.context()) {
+        if (!options_.context_shift) {
+          result_.reason = FinishReason::context;
+          break;
+        }
+        logits = shift();
+      } else {
+        logits = session_.forward(std::span(&id, 1));
+      }
+    }
+    result_.decode_seconds = seconds_since(begin);
+    emit(decoder_ ? stop_.push(decoder_->finish()) : "");
+    emit(stop_.finish());
+    return std::move(result_);
+  }
+
+ private:
+  bool is_eos(std::int32_t id) const { return std::find(eos_.begin(), eos_.end(), id) != eos_.end(); }
+
+  std::optional<FinishReason> must_stop() const {
+    if (callbacks_.interrupted && callbacks_.interrupted()) return FinishReason::interrupted;
+    if (options_.max_tokens >= 0 && static_cast<std::int64_t>(result_.ids.size()) >= options_.max_tokens)
+      return FinishReason::length;
+    return std::nullopt;
+  }
+
+  // Shows a token's text; false: generation ends, result_.reason says why.
+  bool show(std::int32_t id) {
+    if (!decoder_) {
+      if (callbacks_.text && !callbacks_.text(fmt::format("{} ", id))) return interrupted();
+      return true;
+    }
+    if (!emit(stop_.push(decoder_->push(id)))) return interrupted();
+    if (!stop_.matched()) return true;
+    result_.reason = FinishReason::stop;
+    return false;
+  }
+
+  bool interrupted() {
+    result_.reason = FinishReason::interrupted;
+    return false;
+  }
+
+  bool emit(const std::string& text) {
+    if (text.empty()) return true;
+    result_.text += text;
+    return !callbacks_.text || callbacks_.text(text);
+  }
+
+  // Keeps the first token (BOS) and the later half of the sequence, and evaluates them anew: exact, if not
+  // free.
+  std::span<const float> shift() {
+    const std::size_t keep = std::max<std::size_t>(1, static_cast<std::size_t>(session_.context()) / 2);
+    const bool bos =
+        keep > 1 && session_.tokenizer() != nullptr && sequence_.front() == session_.tokenizer()->bos_id();
+    std::vector<std::int32_t> kept;
+    if (bos) kept.push_back(sequence_.front());
+    kept.insert(kept.end(), sequence_.end() - static_cast<std::ptrdiff_t>(keep - kept.size()),
+                sequence_.end());
+    sequence_ = kept;
+    session_.rewind(0);
+    ++result_.shifts;
+    return session_.forward(sequence_);
+  }
+
+  Session& session_;
+  Sampler& sampler_;
+  const GenerateOptions& options_;
+  const GenerateCallbacks& callbacks_;
+  StopMatcher stop_;
+  std::optional<StreamDecoder> decoder_;
+  std::vector<std::int32_t> eos_;
+  std::vector<std::int32_t> sequence_;  // in the cache, and the last token chosen
+  GenerateResult result_;
+};
+
+}  // namespace
+
+std::string_view name_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::length:
+      return "length";
+    case FinishReason::eos:
+      return "eos";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::context:
+      return "context";
+    case FinishReason::interrupted:
+      return "interrupted";
+  }
+  return "?";
+}
+
+GenerateResult generate(Session& session, Sampler& sampler, std::span<const std::int32_t> prompt,
+                        const GenerateOptions& options, const GenerateCallbacks& callbacks) {
+  if (prompt.empty()) throw std::runtime_error("the prompt has no tokens; give one with -p or -f");
+  const std::int64_t room = session.context() - session.length();
+  if (static_cast<std::int64_t>(prompt.size()) > room) {
+    throw std::runtime_error(fmt::format(
+        "the prompt has {} tokens, the context room for {}; give -c a larger context", prompt.size(), room));
+  }
+  return Generation(session, sampler, options, callbacks).run(prompt);
+}
+
+StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  std::erase(stops_, "");
+}
+
+std::string StopMatcher::push(std::string_view text) {
+  if (matched_) return "";
+  held_ += text;
+  std::size_t first = std::string::npos;
+  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  if (first != std::string::npos) {
+    matched_ = true;
+    return std::exchange(held_, "").substr(0, first);
+  }
+  // The longest end of held_ that begins a stop string stays.
+  std::size_t keep = 0;
+  for (const std::string& stop : stops_) {
+    for (std::size_t length = std::min(stop.size() - 1, held_.size()); length > keep; --length) {
+      if (std::string_view(held_).substr(held_.size() - length) == std::string_view(stop).substr(0, length))
+        keep = length;
+    }
+  }
+  std::string shown = held_.substr(0, held_.size() - keep);
+  held_.erase(0, shown.size());
+  return shown;
+}
+
+std::string StopMatcher::finish() {
+  return matched_ ? "" : std::exchange(held_, "");
+}
+
+}  // namespace spqr

@@ -1,0 +1,114 @@
+#include "runtime/memory_plan.h"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+
+#include "models/kv_cache.h"
+#include "models/model.h"
+
+namespace spqr {
+namespace {
+
+constexpr std::int64_t kDefaultContext = 4096;
+constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
+
+std::optional<std::size_t> number_in(const std::string& path) {
+  std::ifstream in(path);
+  std::size_t value = 0;
+  if (in >> value) return value;
+  return std::nullopt;
+}
+
+std::size_t system_available() {
+  std::ifstream in("/proc/meminfo");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string name;
+    std::size_t kib = 0;
+    if (fields >> name >> kib && name == "MemAvailable:") return kib * 1024;
+  }
+  return kUnlimited;
+}
+
+// Limit less use, of cgroup v2 or v1 as containers see them.
+std::size_t control_group_available() {
+  for (const auto& [limit_file, use_file] :
+       {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+        std::pair{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                  "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
+    const auto limit = number_in(limit_file);
+    const auto use = number_in(use_file);
+    if (limit && use) return *limit > *use ? *limit - *use : 0;
+  }
+  return kUnlimited;
+}
+
+std::size_t address_space_available() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
+  std::ifstream in("/proc/self/statm");
+  std::size_t pages = 0;
+  in >> pages;
+  const std::size_t used = pages * 4096;
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
+}  // namespace
+
+MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, DType cache_dtype,
+                         std::int64_t batch, std::int64_t logits_tokens) {
+  const auto row = static_cast<std::size_t>(config.hidden_size) * sizeof(float);
+  const auto logits =
+      static_cast<std::size_t>(config.vocab_size) * static_cast<std::size_t>(logits_tokens) * sizeof(float);
+  MemoryNeeds needs;
+  needs.weights = file_bytes;
+  needs.cache_per_token = KvCache::bytes(config, 1, cache_dtype);
+  // Twice the rows: the stream of activations, and the backend's normed or gathered copy of it.
+  needs.workspace = workspace_bytes(config, batch) + 2 * row * static_cast<std::size_t>(batch) + logits;
+  return needs;
+}
+
+MemoryPlan plan_memory(const MemoryNeeds& needs, std::int64_t context, std::int64_t model_maximum,
+                       std::size_t available) {
+  MemoryPlan plan{needs, context};
+  const std::size_t fixed = needs.weights + needs.workspace;
+  if (context == 0) {
+    plan.context = std::min(model_maximum, kDefaultContext);
+    if (available > fixed) {
+      const auto fits =
+          static_cast<std::int64_t>((available - fixed) / std::max<std::size_t>(needs.cache_per_token, 1));
+      plan.context = std::max<std::int64_t>(1, std::min(plan.context, fits));
+    }
+  }
+  if (plan.total() > available) {
+    throw std::runtime_error(fmt::format(
+        "too little memory: {} of weights, {} of KV cache for {} tokens and {} of workspace are {}, but {} "
+        "are available{}",
+        human_bytes(needs.weights), human_bytes(plan.cache()), plan.context, human_bytes(needs.workspace),
+        human_bytes(plan.total()), human_bytes(available),
+        available > fixed ? fmt::format("; -c {} would fit",
+                                        (available - fixed) / std::max<std::size_t>(needs.cache_per_token, 1))
+                          : ""));
+  }
+  return plan;
+}
+
+std::size_t available_memory() {
+  return std::min({system_available(), control_group_available(), address_space_available()});
+}
+
+std::string human_bytes(std::size_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (bytes >= std::size_t{1} << 30U) return fmt::format("{:.2f} GiB", value / 0x1p30);
+  if (bytes >= std::size_t{1} << 20U) return fmt::format("{:.1f} MiB", value / 0x1p20);
+  return fmt::format("{:.1f} KiB", value / 0x1p10);
+}
+
+}  // namespace spqr

@@ -1,0 +1,42 @@
+// What running a model takes, computed from headers before anything large is read or allocated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "kernels/tensor.h"
+#include "models/config.h"
+
+namespace spqr {
+
+struct MemoryNeeds {
+  std::size_t weights = 0;          // bytes of the model file: mapped weights have to stay in memory too
+  std::size_t cache_per_token = 0;  // of the KV cache
+  std::size_t workspace = 0;        // activations and logits
+};
+
+struct MemoryPlan {
+  MemoryNeeds needs;
+  std::int64_t context = 0;
+  std::size_t cache() const { return needs.cache_per_token * static_cast<std::size_t>(context); }
+  std::size_t total() const { return needs.weights + cache() + needs.workspace; }
+};
+
+// batch: tokens that one forward pass takes; logits_tokens: those whose logits are wanted at once.
+MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, DType cache_dtype,
+                         std::int64_t batch, std::int64_t logits_tokens);
+
+// context > 0: exactly that; 0: the smallest of the model's maximum, 4096 and what fits. Throws
+// std::runtime_error with the numbers where `available` bytes are too few (also for one token).
+MemoryPlan plan_memory(const MemoryNeeds& needs, std::int64_t context, std::int64_t model_maximum,
+                       std::size_t available);
+
+// Bytes this process can still use: the least of the system's available memory, its control group's and its
+// own limits.
+std::size_t available_memory();
+
+// "3.2 GiB", "512.0 MiB"
+std::string human_bytes(std::size_t bytes);
+
+}  // namespace spqr

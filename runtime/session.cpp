@@ -1,0 +1,83 @@
+#include "runtime/session.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+
+namespace spqr {
+
+Session::Session(const SessionOptions& options)
+    : file_(SpqrFile::open(options.model, {.mmap = options.mmap, .verify = options.verify})),
+      logits_tokens_(options.logits_tokens) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelConfig config = parse_config(file_.info().config_json, options.model.string());
+  if (options.context > config.max_position_embeddings) {
+    throw std::runtime_error(fmt::format("a context of {} tokens: the model was made for {}", options.context,
+                                         config.max_position_embeddings));
+  }
+  // No larger than what can be asked of it, or small contexts would pay for large batches.
+  batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
+  plan_ = plan_memory(memory_needs(config, file_.file_bytes(), options.cache_dtype, batch_, logits_tokens_),
+                      options.context, config.max_position_embeddings, available_memory());
+  backend_ = make_backend(options.backend, {options.threads});
+  weights_ = spqr::make_weight_source(file_);
+  model_ = make_model(config, *weights_, *backend_, batch_, {});
+  cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_dtype);
+  if (!file_.info().tokenizer_files.empty()) tokenizer_ = load_tokenizer(file_.info().tokenizer_files);
+  const auto floats = [&](std::int64_t rows, std::int64_t cols) {
+    return backend_->allocate(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) *
+                              sizeof(float));
+  };
+  activations_ = floats(batch_, config.hidden_size);
+  logits_ = floats(logits_tokens_, config.vocab_size);
+  host_logits_.resize(static_cast<std::size_t>(logits_tokens_ * config.vocab_size));
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void Session::run_blocks(std::span<const std::int32_t> ids,
+                         const std::function<void(Matrix x, std::int64_t first, bool last)>& each) {
+  const auto total = static_cast<std::int64_t>(ids.size());
+  if (total > context() - length()) {
+    throw std::out_of_range(
+        fmt::format("{} tokens after {} do not fit a context of {}", total, length(), context()));
+  }
+  for (std::int64_t first = 0; first < total; first += batch_) {
+    const std::int64_t tokens = std::min(batch_, total - first);
+    const Matrix x = activations_.matrix(tokens, config().hidden_size);
+    model_->embed(x, ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)));
+    for (std::int64_t l = 0; l < config().num_hidden_layers; ++l)
+      model_->block(l, x, cache_->layer(l), length());
+    cache_->set_length(length() + tokens);
+    each(x, first, first + tokens == total);
+  }
+}
+
+std::span<const float> Session::forward(std::span<const std::int32_t> ids) {
+  if (ids.empty()) throw std::invalid_argument("no tokens to evaluate");
+  const std::int64_t vocab = config().vocab_size;
+  run_blocks(ids, [&](Matrix x, std::int64_t, bool last) {
+    if (!last) return;
+    const Matrix row{x.data + (x.rows - 1) * x.cols, 1, x.cols};
+    model_->head(logits_.matrix(1, vocab), row);
+    backend_->download(host_logits_.data(), logits_.data(), static_cast<std::size_t>(vocab) * sizeof(float));
+  });
+  return {host_logits_.data(), static_cast<std::size_t>(vocab)};
+}
+
+void Session::visit_logits(std::span<const std::int32_t> ids,
+                           const std::function<void(Matrix logits, std::int64_t first)>& visit) {
+  const std::int64_t vocab = config().vocab_size;
+  run_blocks(ids, [&](Matrix x, std::int64_t first, bool) {
+    for (std::int64_t t = 0; t < x.rows; t += logits_tokens_) {
+      const std::int64_t rows = std::min(logits_tokens_, x.rows - t);
+      model_->head(logits_.matrix(rows, vocab), {x.data + t * x.cols, rows, x.cols});
+      backend_->download(host_logits_.data(), logits_.data(),
+                         static_cast<std::size_t>(rows * vocab) * sizeof(float));
+      visit({host_logits_.data(), rows, vocab}, first + t);
+    }
+  });
+}
+
+}  // namespace spqr

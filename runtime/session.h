@@ -1,0 +1,80 @@
+// A model that is ready to run: file, backend, weights in place, KV cache, tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "models/kv_cache.h"
+#include "models/model.h"
+#include "models/spqr_file.h"
+#include "runtime/memory_plan.h"
+#include "tokenizer/tokenizer.h"
+
+namespace spqr {
+
+struct SessionOptions {
+  std::filesystem::path model;
+  std::string backend = "auto";
+  int threads = 0;           // 0: one per core
+  std::int64_t context = 0;  // tokens of KV cache; 0: the smallest of the model's maximum, 4096 and what fits
+  std::int64_t batch = 512;  // tokens that one forward pass takes at most
+  std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once
+  DType cache_dtype = DType::f16;
+  bool mmap = true;
+  bool verify = false;
+};
+
+class Session {
+ public:
+  // Plans memory before it loads. Throws std::runtime_error with one sentence.
+  explicit Session(const SessionOptions& options);
+
+  const ModelConfig& config() const { return model_->config(); }
+  const SpqrFile& file() const { return file_; }
+  const MemoryPlan& plan() const { return plan_; }
+  std::string_view backend_name() const { return backend_->name(); }
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the model takes and gives ids only
+  std::size_t bytes_per_token() const { return model_->bytes_per_token(); }
+  double load_seconds() const { return load_seconds_; }
+
+  std::int64_t length() const { return cache_->length(); }  // tokens in the cache
+  std::int64_t context() const { return cache_->capacity(); }
+  void rewind(std::int64_t length) { cache_->set_length(length); }
+
+  // Appends ids to the sequence and returns the logits (vocab_size) after the last one. Valid until the next
+  // call. Throws std::out_of_range where they do not fit the context, std::invalid_argument for ids outside
+  // the vocabulary.
+  std::span<const float> forward(std::span<const std::int32_t> ids);
+
+  // Appends ids and hands the logits of all of them to `visit`: rows first .. first + logits.rows, in order.
+  void visit_logits(std::span<const std::int32_t> ids,
+                    const std::function<void(Matrix logits, std::int64_t first)>& visit);
+
+ private:
+  // x of the last batch of `ids`, all blocks done; calls `each` after every batch with its activations and
+  // first index.
+  void run_blocks(std::span<const std::int32_t> ids,
+                  const std::function<void(Matrix x, std::int64_t first, bool last)>& each);
+
+  SpqrFile file_;
+  std::int64_t batch_;
+  std::int64_t logits_tokens_;
+  MemoryPlan plan_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<WeightSource> weights_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Buffer activations_;
+  Buffer logits_;
+  std::vector<float> host_logits_;
+  double load_seconds_ = 0;
+};
+
+}  // namespace spqr
