@@ -107,11 +107,10 @@ std::string random_text(std::uint32_t seed, std::size_t characters) {
   constexpr std::uint32_t kLimits[] = {0x80, 0x80, 0x800, 0x3000, 0x10000, 0x110000};
   std::string text;
   while (characters > 0) {
-    char32_t code = random() % kLimits[random() % 6];
+    auto code = static_cast<char32_t>(random() % kLimits[random() % 6]);
     if (random() % 4 == 0) code = U" \n\t0a'"[random() % 6];
     if (code >= 0xD800 && code < 0xE000) continue;
-    for (std::uint32_t run = random() % 8 == 0 ? random() % 9 : 1; run > 0 && characters > 0;
-         --run, --characters) {
+    for (auto run = random() % 8 == 0 ? random() % 9 : 1; run > 0 && characters > 0; --run, --characters) {
       append_utf8(text, code);
     }
   }
