@@ -1,0 +1,187 @@
+// spqr-quantize: a checkpoint into a .spqr file.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "runtime/apps/command_line.h"
+#include "runtime/progress.h"
+#include "runtime/quantize_pipeline.h"
+
+namespace spqr {
+namespace {
+
+constexpr const char* kDescription =
+    "Quantizes a checkpoint (Hugging Face directory, GGUF, llama2.c) into one .spqr file.\n"
+    "Presets set bits, beta1, beta2 and target bits of SpQR together; single options override them.\n";
+constexpr int kExitInterrupted = 130;
+
+// Options that resolve_quantize_options() knows; those without a value are flags.
+constexpr std::array kValueOptions{"scheme",
+                                   "preset",
+                                   "bits",
+                                   "beta1",
+                                   "beta2",
+                                   "scale-bits",
+                                   "zero-bits",
+                                   "outlier-threshold",
+                                   "target-bits",
+                                   "permutation",
+                                   "damp",
+                                   "head-scheme",
+                                   "embedding-scheme",
+                                   "calibration",
+                                   "documents",
+                                   "calibration-samples",
+                                   "calibration-length",
+                                   "calibration-order",
+                                   "seed"};
+constexpr std::array kFlagOptions{"round-zero", "simplified-outliers", "true-sequential"};
+
+// A bar that stays on the last line of a terminal; elsewhere a line per tenth.
+class Terminal final : public QuantizeObserver {
+ public:
+  explicit Terminal(bool quiet) : terminal_(::isatty(STDERR_FILENO) != 0), quiet_(quiet) {}
+
+  void warn(const std::string& text) override { print(fmt::format("spqr-quantize: warning: {}", text)); }
+  void tell(const std::string& text) override {
+    if (!quiet_) print(text);
+  }
+  void module(const ModuleReport& report) override {
+    if (!quiet_) print(line_of(report));
+  }
+  bool cancelled() override { return interrupted(); }
+  void progress(double done, double total, const std::string& what) override {
+    progress_.update(done, total, Progress::Clock::now());
+    if (quiet_) return;
+    if (terminal_) {
+      fmt::print(stderr, "\r\033[K{}", progress_.bar(what, 100));
+      std::fflush(stderr);
+      shown_ = true;
+    } else if (const int tenth = static_cast<int>(progress_.share() * 10); tenth > tenth_) {
+      tenth_ = tenth;
+      fmt::print(stderr, "{} %, {} left\n", 10 * tenth, format_duration(progress_.seconds_left()));
+    }
+  }
+  void clear() {
+    if (shown_) fmt::print(stderr, "\r\033[K");
+    shown_ = false;
+  }
+
+ private:
+  void print(const std::string& line) {
+    clear();
+    fmt::print(stderr, "{}\n", line);
+  }
+
+  bool terminal_;
+  bool quiet_;
+  bool shown_ = false;
+  int tenth_ = 0;
+  Progress progress_{Progress::Clock::now()};
+};
+
+QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
+  GivenOptions given;
+  for (const char* name : kValueOptions) {
+    if (options.count(name) > 0) given[name] = options[name].as<std::string>();
+  }
+  for (const char* name : kFlagOptions) {
+    if (options.count(name) > 0) given[name] = "";
+  }
+  try {
+    return resolve_quantize_options(given);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
+}
+
+void print_summary(const QuantizeSummary& summary, bool json) {
+  if (json) {
+    fmt::print("{}\n", to_json(summary).dump(1));
+    return;
+  }
+  fmt::print(stderr,
+             "{:.3f} bits per weight ({:.3f} stored), {:.3f} % outliers, mean relative error {:.3e}, {:.1f} "
+             "MB in {}\n",
+             summary.average.bits, summary.average.stored_bits, 100 * summary.average.outlier_share,
+             summary.average.relative_error, 1e-6 * static_cast<double>(summary.file_bytes),
+             format_duration(summary.times.total));
+}
+
+int quantize(const cxxopts::ParseResult& options) {
+  QuantizeJob job;
+  job.settings = settings_of(options);
+  job.tokenizer = options["tokenizer"].as<std::string>();
+  job.threads = options["threads"].as<int>();
+  job.activations_on_disk = options.count("activations-on-disk") > 0;
+  job.resume = options.count("resume") > 0;
+  if (options.count("model") == 0 || options.count("out") == 0) throw UsageError("MODEL and OUT are missing");
+  job.model = options["model"].as<std::string>();
+  job.out = options["out"].as<std::string>();
+  Terminal terminal(options.count("quiet") > 0);
+  install_interrupt_handler();
+  try {
+    const QuantizeSummary summary = quantize_model(job, terminal);
+    terminal.clear();
+    print_summary(summary, options.count("json") > 0);
+  } catch (const QuantizeCancelled& cancelled) {
+    terminal.clear();
+    fmt::print(stderr, "spqr-quantize: {}\n", cancelled.what());
+    return kExitInterrupted;
+  } catch (...) {
+    terminal.clear();
+    throw;
+  }
+  return kExitGood;
+}
+
+void add_options(cxxopts::Options& options) {
+  const auto text = [] { return cxxopts::value<std::string>(); };
+  options.positional_help("MODEL OUT.spqr");
+  options.add_options()("model", "checkpoint", text())("out", "file to write", text());
+  options.parse_positional({"model", "out"});
+  options.add_options("What")                                                                           //
+      ("scheme", "spqr (default), gptq, rtn, f16, bf16, f32", text(), "S")                              //
+      ("preset", "near-lossless, 4bit, 3bit", text(), "P")                                              //
+      ("bits", "of a weight code, 2..8", text(), "N")                                                   //
+      ("beta1", "columns of a group: 8, 16, 32, 64, 128, row", text(), "N")                             //
+      ("beta2", "rows of a second-level group: 8, 16, 32, 64", text(), "N")                             //
+      ("scale-bits", "of a scale code, 2..8; 16: not quantized", text(), "N")                           //
+      ("zero-bits", "of a zero code, 2..8; 16: not quantized", text(), "N")                             //
+      ("round-zero", "zero points are integers")                                                        //
+      ("outlier-threshold", "lower means more outliers; inf: none (default 0.2)", text(), "T")          //
+      ("target-bits", "find the threshold that gives this many bits per weight", text(), "B")           //
+      ("simplified-outliers", "no leave-one-out search")                                                //
+      ("permutation", "act_order or identity", text(), "ORDER")                                         //
+      ("damp", "added to the Hessian's diagonal, in units of its mean", text(), "D")                    //
+      ("true-sequential", "calibrate each group of linears on those before it quantized")               //
+      ("embedding-scheme", "f16 (default), f32, rtn8, rtn6, rtn5, rtn4, spqr", text(), "S")             //
+      ("head-scheme", "likewise; a tied head follows the embedding unless this is given", text(), "S")  //
+      ("tokenizer", "of a model that has none, or in place of its own", text()->default_value(""), "FILE");
+  options.add_options("Calibration")  //
+      ("calibration", "text, .jsonl with \"text\", or token ids where there is no tokenizer", text(),
+       "FILE")                                                                  //
+      ("documents", "of a .jsonl file, from 1", text(), "A-B")                  //
+      ("calibration-samples", "sequences (default 128)", text(), "N")           //
+      ("calibration-length", "tokens of each (default 2048)", text(), "N")      //
+      ("calibration-order", "sequential (default) or random", text(), "ORDER")  //
+      ("seed", "of random order", text(), "N");
+  options.add_options("How")                                                            //
+      ("t,threads", "0: one per core", cxxopts::value<int>()->default_value("0"), "N")  //
+      ("activations-on-disk", "keep hidden states in a file beside OUT")                //
+      ("resume", "go on after the last finished block of an interrupted run")           //
+      ("json", "summary as JSON on standard output")                                    //
+      ("quiet", "no progress and no report per matrix");
+}
+
+}  // namespace
+}  // namespace spqr
+
+int main(int argc, char** argv) {
+  cxxopts::Options options("spqr-quantize", spqr::kDescription);
+  spqr::add_options(options);
+  return spqr::run_tool(argc, argv, options, spqr::quantize);
+}

@@ -1,0 +1,80 @@
+// A backend that watches: forwards to another one and accumulates second moments of the inputs of linears on
+// the way. Calibration needs nothing from model files but that their linears go through the seam.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace spqr {
+
+// H = 2/N sum x x^T over N tokens.  f32; sums of one call to add() in tiles of fixed size, whatever the
+// threads.
+class SecondMoments {
+ public:
+  explicit SecondMoments(std::int64_t n) : n_(n), sum_(static_cast<std::size_t>(n * n)) {}
+
+  // x (tokens, n), row-major.
+  void add(const float* x, std::int64_t tokens);
+  std::int64_t n() const { return n_; }
+  std::int64_t tokens() const { return tokens_; }
+  // H (n, n), symmetric. Ends the accumulation.
+  std::vector<float> take();
+
+ private:
+  std::int64_t n_;
+  std::int64_t tokens_ = 0;
+  std::vector<float> sum_;  // (n, n), of which the upper triangle's tiles are filled
+};
+
+// Wraps a backend in host memory. Outside of watch() .. stop() it only forwards.
+class CaptureBackend final : public Backend {
+ public:
+  explicit CaptureBackend(Backend& inner) : inner_(inner) {}
+
+  // The calls of linear_group and linear_add that follow are numbered from 0, and inputs[i], unless null,
+  // receives the input of call i. After the last one that is watched operations do nothing, and so do not
+  // cost anything: what they would have computed is undefined.
+  void watch(std::vector<SecondMoments*> inputs);
+  void stop() { inputs_.clear(); }
+  // Numbers calls from 0 again: another sequence through the same block.
+  void rewind() { call_ = 0; }
+
+  std::string_view name() const override { return inner_.name(); }
+  Buffer allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
+  void upload(void* destination, const void* source, std::size_t bytes) override {
+    inner_.upload(destination, source, bytes);
+  }
+  void download(void* destination, const void* source, std::size_t bytes) override {
+    inner_.download(destination, source, bytes);
+  }
+  void synchronize() override { inner_.synchronize(); }
+  Linear place(const Linear& weight) override { return inner_.place(weight); }
+  Norm place(const Norm& norm) override { return inner_.place(norm); }
+  LinearGroup place(const LinearGroup& group) override { return inner_.place(group); }
+
+  void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override;
+  void rms_norm(Matrix y, Matrix x, const Norm& norm) override;
+  void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
+                    const Norm* norm) override;
+  void linear_add(Matrix x, const LinearGroup& weight, Matrix a) override;
+  void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
+                   std::int64_t first) override;
+  void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
+                 const AttentionShape& shape) override;
+  void swiglu(Matrix h, Matrix gate, Matrix up) override;
+
+ private:
+  bool done() const { return !inputs_.empty() && call_ >= inputs_.size(); }
+  // Hands x to whom it may concern; true where nothing needs to be computed any more.
+  bool see(Matrix x);
+
+  Backend& inner_;
+  std::vector<SecondMoments*> inputs_;  // cut behind the last that is watched
+  std::size_t call_ = 0;
+  Buffer normed_;
+};
+
+}  // namespace spqr

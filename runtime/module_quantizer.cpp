@@ -1,0 +1,194 @@
+#include "runtime/module_quantizer.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "kernels/half.h"
+
+namespace spqr {
+namespace {
+
+constexpr std::int64_t kTableGroup = 32;
+
+// |quantized - w|^2 / |w|^2
+double plain_error(std::span<const float> w, std::span<const float> quantized) {
+  double error = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const double difference = static_cast<double>(quantized[i]) - static_cast<double>(w[i]);
+    error += difference * difference;
+    norm += static_cast<double>(w[i]) * static_cast<double>(w[i]);
+  }
+  return norm > 0 ? error / norm : 0;
+}
+
+template <typename To, typename Back>
+void convert(std::span<float> w, std::vector<std::uint8_t>& bytes, To to, Back back) {
+  auto* out = reinterpret_cast<std::uint16_t*>(bytes.data());
+  to(w.data(), out, w.size());
+  back(out, w.data(), w.size());
+}
+
+QuantizedModule convert_dense(std::span<float> w, Scheme scheme) {
+  QuantizedModule result;
+  result.dense_dtype = scheme == Scheme::f32 ? DType::f32 : scheme == Scheme::bf16 ? DType::bf16 : DType::f16;
+  result.dense.resize(w.size() * size_of(result.dense_dtype));
+  using ToHalf = void (*)(const float*, std::uint16_t*, std::size_t);
+  using FromHalf = void (*)(const std::uint16_t*, float*, std::size_t);
+  if (scheme == Scheme::f32) {
+    std::copy_n(reinterpret_cast<const std::uint8_t*>(w.data()), result.dense.size(), result.dense.data());
+  } else if (scheme == Scheme::bf16) {
+    convert(w, result.dense, static_cast<ToHalf>(f32_to_bf16), static_cast<FromHalf>(bf16_to_f32));
+  } else {
+    convert(w, result.dense, static_cast<ToHalf>(f32_to_f16), static_cast<FromHalf>(f16_to_f32));
+  }
+  const bool finite = std::all_of(w.begin(), w.end(), [](float value) { return std::isfinite(value); });
+  if (!finite) throw std::runtime_error("holds weights too large for f16; use bf16 or f32");
+  result.report.bits = 8.0 * static_cast<double>(size_of(result.dense_dtype));
+  result.report.stored_bits = result.report.bits;
+  return result;
+}
+
+QuantizedModule pack_parts(SpqrParts parts, std::span<float> w) {
+  QuantizedModule result;
+  result.packed = pack(parts);
+  result.perm = std::move(parts.perm);
+  dequantize(result.packed.view(), result.perm, w);
+  const double weights = static_cast<double>(parts.m) * static_cast<double>(parts.n);
+  ModuleReport& report = result.report;
+  report.outliers = static_cast<std::int64_t>(result.packed.col_vals.size());
+  report.bits = bits_per_weight(parts.format, parts.n, static_cast<double>(report.outliers) / weights);
+  report.stored_bits = 8.0 * static_cast<double>(result.packed.view().bytes()) / weights;
+  return result;
+}
+
+// Columns of equal importance, in their order.
+Hessian plain_hessian(std::int64_t n) {
+  Hessian hessian;
+  hessian.n = n;
+  hessian.inverse_factor.assign(static_cast<std::size_t>(n * n), 0.0F);
+  for (std::int64_t i = 0; i < n; ++i) hessian.inverse_factor[static_cast<std::size_t>(i * n + i)] = 1.0F;
+  hessian.dead.assign(static_cast<std::size_t>(n), 0);
+  return hessian;
+}
+
+void describe(ModuleReport& report, const std::string& module, const std::string& scheme, std::int64_t m,
+              std::int64_t n) {
+  report.module = module;
+  report.scheme = scheme;
+  report.m = m;
+  report.n = n;
+}
+
+QuantizedModule solve(std::span<float> w, std::int64_t m, std::int64_t n, Scheme scheme,
+                      const QuantizeOptions& options, const Hessian* hessian) {
+  if (is_dense(scheme)) return convert_dense(w, scheme);
+  if (scheme == Scheme::rtn) return pack_parts(quantize_rtn(w, m, n, options.format), w);
+  if (hessian == nullptr) throw std::logic_error("a solver without its Hessian");
+  return pack_parts(quantize_spqr(w, m, n, *hessian, options), w);
+}
+
+// Runs solve() with module name and errors of W around it.
+QuantizedModule quantize(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
+                         Scheme scheme, const QuantizeOptions& options, const Hessian* hessian,
+                         std::span<const float> h) {
+  try {
+    const std::vector<float> original(w.begin(), w.end());
+    QuantizedModule result = solve(w, m, n, scheme, options, hessian);
+    describe(result.report, module, std::string(name_of(scheme)), m, n);
+    result.report.relative_error =
+        h.empty() ? plain_error(original, w) : relative_error(original, w, h, m, n);
+    return result;
+  } catch (const std::logic_error&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", module, error.what()));
+  }
+}
+
+}  // namespace
+
+nlohmann::json to_json(const ModuleReport& report) {
+  return {{"module", report.module},        {"scheme", report.scheme},
+          {"shape", {report.m, report.n}},  {"relative_error", report.relative_error},
+          {"outliers", report.outliers},    {"outlier_share", report.outlier_share()},
+          {"bits_per_weight", report.bits}, {"stored_bits_per_weight", report.stored_bits},
+          {"linear", report.linear}};
+}
+
+ModuleReport module_report(const nlohmann::json& object) {
+  return {.module = object.at("module"),
+          .scheme = object.at("scheme"),
+          .m = object.at("shape").at(0),
+          .n = object.at("shape").at(1),
+          .outliers = object.at("outliers"),
+          .bits = object.at("bits_per_weight"),
+          .stored_bits = object.at("stored_bits_per_weight"),
+          .relative_error = object.at("relative_error"),
+          .linear = object.at("linear")};
+}
+
+void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, std::span<float> out) {
+#pragma omp parallel
+  {
+    std::vector<float> row(perm.empty() ? 0 : static_cast<std::size_t>(matrix.n));
+#pragma omp for schedule(static)
+    for (std::int64_t i = 0; i < matrix.m; ++i) {
+      float* target = out.data() + i * matrix.n;
+      if (perm.empty()) {
+        dequantize_row(matrix, i, target);
+        continue;
+      }
+      dequantize_row(matrix, i, row.data());
+      for (std::size_t j = 0; j < perm.size(); ++j) target[perm[j]] = row[j];
+    }
+  }
+}
+
+QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
+                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input) {
+  return quantize(module, w, m, n, scheme, options, input == nullptr ? nullptr : &input->hessian,
+                  input == nullptr ? std::span<const float>() : input->h);
+}
+
+QuantizedModule quantize_table(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
+                               const TableScheme& table, const QuantizeOptions& options,
+                               const InputStatistics* input) {
+  QuantizeOptions chosen = options;
+  if (table.scheme == Scheme::rtn) {
+    chosen.format = {.bits = table.bits,
+                     .beta1 = kTableGroup,
+                     .beta2 = 16,
+                     .scale_bits = SpqrFormat::kUnquantized,
+                     .zero_bits = SpqrFormat::kUnquantized};
+  }
+  QuantizedModule result;
+  if (table.scheme == Scheme::spqr && input == nullptr) {
+    chosen.permutation = PermutationOrder::identity;
+    const Hessian plain = plain_hessian(n);
+    result = quantize(module, w, m, n, table.scheme, chosen, &plain, {});
+  } else {
+    result = quantize_linear(module, w, m, n, table.scheme, chosen, input);
+  }
+  result.report.scheme = name_of(table);
+  result.report.linear = false;
+  return result;
+}
+
+void write_module(SpqrFileWriter& writer, const QuantizedModule& module, const std::string& perm_name) {
+  const ModuleReport& report = module.report;
+  if (module.dense.empty()) {
+    writer.add_packed(report.module, module.packed, module.perm.empty() ? "" : perm_name, module.perm);
+  } else {
+    writer.add_dense(report.module + ".weight",
+                     {module.dense.data(), module.dense_dtype, {report.m, report.n}});
+  }
+  writer.note("module", to_json(report).dump());
+}
+
+}  // namespace spqr

@@ -1,0 +1,66 @@
+// One weight matrix into a .spqr file: solved or converted, packed, written, and what came of it.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/quantize/quantize.h"
+#include "models/spqr_file.h"
+#include "runtime/quantize_options.h"
+
+namespace spqr {
+
+struct ModuleReport {
+  std::string module;
+  std::string scheme;
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t outliers = 0;
+  double bits = 0;             // per weight, by the formula
+  double stored_bits = 0;      // per weight, bytes in the file without the permutation
+  double relative_error = -1;  // tr(D H D^T) / tr(W H W^T), as stored; without H: |D|^2 / |W|^2
+  bool linear = true;          // of a block; false: embedding or head
+
+  double outlier_share() const {
+    return static_cast<double>(outliers) / (static_cast<double>(m) * static_cast<double>(n));
+  }
+};
+
+nlohmann::json to_json(const ModuleReport& report);
+ModuleReport module_report(const nlohmann::json& object);
+
+// What calibration found out about one input.
+struct InputStatistics {
+  std::vector<float> h;  // (n, n) = 2/N sum x x^T
+  Hessian hessian;       // of it
+};
+
+// A matrix as it goes into the file.
+struct QuantizedModule {
+  PackedMatrix packed;              // of schemes that pack
+  std::vector<std::uint32_t> perm;  // (n) or empty
+  std::vector<std::uint8_t> dense;  // bytes of dense schemes
+  DType dense_dtype = DType::f16;
+  ModuleReport report;
+};
+
+// Solves w (m, n) as settings.scheme says, and overwrites w with what a reader of the file will see. `input`
+// is null for schemes that need none. `options` has the threshold.
+QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
+                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input);
+
+// Likewise for embedding and head.  `input`: of the head, for TableScheme spqr; null: every column counts
+// alike.
+QuantizedModule quantize_table(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
+                               const TableScheme& table, const QuantizeOptions& options,
+                               const InputStatistics* input);
+
+// W of a packed matrix, f32 (m, n), in the original column order.
+void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, std::span<float> out);
+
+// Adds the module under its name; perm_name is the tensor that holds the permutation of its input.
+void write_module(SpqrFileWriter& writer, const QuantizedModule& module, const std::string& perm_name);
+
+}  // namespace spqr

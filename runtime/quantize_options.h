@@ -1,0 +1,70 @@
+// What a person can ask of spqr-quantize, resolved from presets and single options, contradictions refused.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kernels/quantize/quantize.h"
+
+namespace spqr {
+
+enum class Scheme : std::uint8_t { spqr, gptq, rtn, f16, bf16, f32 };
+std::string_view name_of(Scheme scheme);
+
+// True for schemes that solve with second moments of inputs, and so need calibration.
+constexpr bool needs_calibration(Scheme scheme) {
+  return scheme == Scheme::spqr || scheme == Scheme::gptq;
+}
+constexpr bool is_dense(Scheme scheme) {
+  return scheme == Scheme::f16 || scheme == Scheme::bf16 || scheme == Scheme::f32;
+}
+
+// How the embedding or the head is stored: f16, bf16, f32; rtn with `bits` and groups of 32 along the input;
+// spqr.
+struct TableScheme {
+  Scheme scheme = Scheme::f16;
+  int bits = 16;  // of rtn
+  bool operator==(const TableScheme&) const = default;
+};
+std::string name_of(const TableScheme& table);
+
+enum class WindowOrder : std::uint8_t { sequential, random };
+
+struct CalibrationSettings {
+  std::filesystem::path file;       // text, .jsonl with "text", or token ids where there is no tokenizer
+  std::int64_t first_document = 1;  // of a .jsonl file, 1-based, inclusive
+  std::int64_t last_document = 0;   // 0: the last one there is
+  std::int64_t samples = 128;       // sequences
+  std::int64_t length = 2048;       // tokens of each
+  WindowOrder order = WindowOrder::sequential;
+};
+
+struct QuantizeSettings {
+  Scheme scheme = Scheme::spqr;
+  std::string preset;                 // its name; empty: none
+  QuantizeOptions options;            // of every linear of the blocks
+  std::optional<double> target_bits;  // average bits per weight; the threshold is searched for
+  double synthetic_outlier_share = 0.0052;
+  bool true_sequential = false;
+  TableScheme embedding;
+  TableScheme head;
+  bool head_given = false;  // false: a tied head is stored once, as the embedding
+  CalibrationSettings calibration;
+  std::uint64_t seed = 0;
+};
+
+// Long option names without dashes, and the values that were given for them; flags have an empty value.
+using GivenOptions = std::map<std::string, std::string, std::less<>>;
+
+// Throws std::invalid_argument with a sentence for values out of range and options that contradict each
+// other.
+QuantizeSettings resolve_quantize_options(const GivenOptions& given);
+
+// "A-B", "A-" or "A", 1-based and inclusive; {first, last}, last 0 where it is open.
+std::pair<std::int64_t, std::int64_t> parse_documents(const std::string& text);
+
+}  // namespace spqr

@@ -1,0 +1,402 @@
+#include "runtime/quantize_pipeline.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "models/checkpoint.h"
+#include "runtime/block_calibrator.h"
+#include "runtime/calibration.h"
+#include "runtime/quantize_block.h"
+#include "runtime/quantize_plan.h"
+#include "runtime/target_bits.h"
+#include "tokenizer/tokenizer.h"
+
+namespace spqr {
+namespace {
+
+class Pipeline {
+ public:
+  Pipeline(const QuantizeJob& job, QuantizeObserver& observer)
+      : job_(job),
+        observer_(observer),
+        settings_(job.settings),
+        checkpoint_(open_checkpoint(job.model, {job.tokenizer})),
+        config_(parse_config(checkpoint_->config_json(), job.model.string())) {}
+  ~Pipeline() {
+    if (store_ && !has_threshold_notes(*writer_)) store_->remove();
+  }
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  QuantizeSummary run();
+
+ private:
+  bool calibrated() const { return calibrator_ != nullptr; }
+  bool separate_head() const { return !config_.tie_word_embeddings || untied_; }
+  std::int64_t layers() const { return config_.num_hidden_layers; }
+
+  void settle_tables();
+  void calibrate();
+  void open_writer();
+  std::string fingerprint() const;
+  void check_cancelled();
+  void advance(double units, const std::string& what);
+
+  void write_embedding();
+  void write_blocks();
+  void write_head();
+  void write_block(std::int64_t layer, const QuantizeOptions& options, const InputOf& stored);
+  void write_vectors(std::int64_t layer, BlockWeights& weights);
+  void resume_block(std::int64_t layer);
+  bool block_written(std::int64_t layer) const;
+  ModuleSink writing_sink();
+  void report(const ModuleReport& module);
+
+  void search_threshold();
+  bool searches() const { return settings_.scheme == Scheme::spqr && settings_.target_bits.has_value(); }
+  bool head_is_solved() const { return separate_head() && settings_.head.scheme == Scheme::spqr; }
+
+  std::string quantization_json() const;
+  void finish();
+
+  const QuantizeJob& job_;
+  QuantizeObserver& observer_;
+  QuantizeSettings settings_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  ModelConfig config_;
+  bool untied_ = false;  // the head is stored in another way than the embedding it is tied to
+  std::unique_ptr<Backend> backend_;
+  CalibrationSet calibration_;
+  std::unique_ptr<BlockCalibrator> calibrator_;
+  std::unique_ptr<SpqrFileWriter> writer_;
+  std::unique_ptr<InputStore> store_;
+  QuantizeSummary summary_;
+  double done_ = 0;
+  double total_ = 1;
+  std::string doing_;
+};
+
+void Pipeline::check_cancelled() {
+  if (!observer_.cancelled()) return;
+  throw QuantizeCancelled("interrupted");
+}
+
+void Pipeline::advance(double units, const std::string& what) {
+  done_ += units;
+  doing_ = what;
+  observer_.progress(done_, total_, what);
+  check_cancelled();
+}
+
+// A tied head follows the embedding unless it is asked for in another way.
+void Pipeline::settle_tables() {
+  if (!config_.tie_word_embeddings) return;
+  untied_ = settings_.head_given && settings_.head != settings_.embedding;
+  if (!untied_) settings_.head = settings_.embedding;
+}
+
+void Pipeline::calibrate() {
+  const TokenizerFiles& files = checkpoint_->tokenizer_files();
+  if (files.empty()) {
+    observer_.warn(fmt::format(
+        "{}: has no tokenizer; the model will take and print token ids only (--tokenizer FILE gives "
+        "it one)",
+        job_.model.string()));
+  }
+  if (!needs_calibration(settings_.scheme) && !head_is_solved()) {
+    if (!settings_.calibration.file.empty())
+      observer_.warn(fmt::format("--calibration is not used by --scheme {}", name_of(settings_.scheme)));
+    settings_.calibration.file.clear();
+    return;
+  }
+  if (settings_.calibration.file.empty()) {
+    throw std::invalid_argument(fmt::format("--scheme {} needs a --calibration text; --scheme rtn needs none",
+                                            name_of(settings_.scheme)));
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = files.empty() ? nullptr : load_tokenizer(files);
+  calibration_ = load_calibration(settings_.calibration, settings_.seed, tokenizer.get(), config_.vocab_size,
+                                  config_.max_position_embeddings);
+  for (const std::string& warning : calibration_.warnings) observer_.warn(warning);
+  for (const auto& sequence : calibration_.sequences)
+    summary_.calibration_tokens += static_cast<std::int64_t>(sequence.size());
+}
+
+std::string Pipeline::fingerprint() const {
+  nlohmann::json object = to_json(settings_);
+  object["version"] = SPQR_VERSION;
+  object["model"] = std::filesystem::weakly_canonical(job_.model).string();
+  object["config"] = checkpoint_->config_json();
+  object["calibration"] = {calibration_.checksum,
+                           settings_.calibration.first_document,
+                           settings_.calibration.last_document,
+                           settings_.calibration.samples,
+                           settings_.calibration.length,
+                           static_cast<int>(settings_.calibration.order)};
+  object["untied"] = untied_;
+  return object.dump();
+}
+
+void Pipeline::open_writer() {
+  std::error_code error;
+  if (std::filesystem::is_directory(job_.out)) {
+    throw std::runtime_error(fmt::format("{}: is a directory, expected a file to write", job_.out.string()));
+  }
+  if (std::filesystem::equivalent(job_.out, job_.model, error)) {
+    throw std::runtime_error(fmt::format("{}: is the model itself; write another file", job_.out.string()));
+  }
+  const bool calibrates = !calibration_.sequences.empty();
+  std::int64_t length = 0;
+  for (const auto& sequence : calibration_.sequences)
+    length = std::max(length, static_cast<std::int64_t>(sequence.size()));
+  const QuantizePlan plan = plan_quantization(config_, job_, summary_.calibration_tokens, length);
+  observer_.tell(describe(plan));
+  require_room(plan, job_.out);
+  writer_ = std::make_unique<SpqrFileWriter>(job_.out, fingerprint(), job_.resume);
+  backend_ = make_backend("cpu", {job_.threads});
+  if (!calibrates) return;
+  const std::filesystem::path spill = job_.activations_on_disk ? job_.out.string() + ".activations" : "";
+  calibrator_ = std::make_unique<BlockCalibrator>(config_, *backend_, std::move(calibration_.sequences),
+                                                  spill, [this] { advance(1, doing_); });
+}
+
+void Pipeline::report(const ModuleReport& module) {
+  summary_.modules.push_back(module);
+  observer_.module(module);
+}
+
+void Pipeline::write_embedding() {
+  std::vector<float> table = read_tensor(*checkpoint_, std::string(kEmbeddingModule) + ".weight",
+                                         {config_.vocab_size, config_.hidden_size});
+  doing_ = "embedding";
+  QuantizeOptions options = settings_.scheme == Scheme::spqr ? settings_.options : QuantizeOptions();
+  QuantizedModule module;
+  {
+    const Stopwatch watch(summary_.times.solve);
+    module = quantize_table(kEmbeddingModule, table, config_.vocab_size, config_.hidden_size,
+                            settings_.embedding, options, nullptr);
+  }
+  if (!writer_->has(kEmbeddingModule)) {
+    const Stopwatch watch(summary_.times.write);
+    write_module(*writer_, module, "");
+  }
+  report(module.report);
+  if (calibrated()) calibrator_->embed(table);
+}
+
+ModuleSink Pipeline::writing_sink() {
+  return [this](const LinearGroupSpec& group, QuantizedModule module) {
+    {
+      const Stopwatch watch(summary_.times.write);
+      write_module(*writer_, module, perm_name(group));
+    }
+    report(module.report);
+    advance(1, module.report.module);
+  };
+}
+
+void Pipeline::write_vectors(std::int64_t layer, BlockWeights& weights) {
+  for (const std::string& name : block_vectors(config_, layer)) {
+    const CheckpointTensor* tensor = checkpoint_->find(name);
+    if (tensor == nullptr || tensor->shape.size() != 1)
+      throw std::runtime_error(
+          fmt::format("the {} checkpoint has no vector {}", checkpoint_->format(), name));
+    const std::span<const float> values = weights.vector(name, tensor->shape[0]);
+    writer_->add_dense(name, {values.data(), DType::f32, tensor->shape});
+  }
+}
+
+void Pipeline::write_block(std::int64_t layer, const QuantizeOptions& options, const InputOf& stored) {
+  BlockWeights weights(*checkpoint_);
+  doing_ = fmt::format("block {}", layer);
+  InputOf input = stored;
+  if (!input && needs_calibration(settings_.scheme))
+    input = calibrated_inputs(*calibrator_, layer, weights, settings_, summary_.times);
+  quantize_block(config_, layer, weights, settings_.scheme, options, input, summary_.times, writing_sink());
+  {
+    const Stopwatch watch(summary_.times.write);
+    write_vectors(layer, weights);
+    writer_->checkpoint();
+  }
+  const bool needed = layer + 1 < layers() || head_is_solved();
+  if (calibrated() && !stored && needed) {
+    const Stopwatch watch(summary_.times.propagate);
+    calibrator_->propagate(layer, weights);
+  }
+}
+
+bool Pipeline::block_written(std::int64_t layer) const {
+  for (const LinearGroupSpec& group : block_linears(config_, layer)) {
+    for (const std::string& module : group.modules) {
+      if (!writer_->has(module)) return false;
+    }
+  }
+  return true;
+}
+
+// The activations go through a block that the interrupted run finished, as the file has it.
+void Pipeline::resume_block(std::int64_t layer) {
+  doing_ = fmt::format("block {}", layer);
+  double modules = 0;
+  BlockWeights weights(*checkpoint_);
+  for (const LinearGroupSpec& group : block_linears(config_, layer)) {
+    for (std::size_t i = 0; i < group.modules.size(); ++i, ++modules) {
+      if (!calibrated() || is_dense(settings_.scheme) || store_) continue;
+      const PackedMatrix packed = writer_->read_packed(group.modules[i]);
+      dequantize(packed.view(), writer_->read_perm(group.modules[i]),
+                 weights.matrix(group.modules[i], group.m[i], group.n));
+    }
+  }
+  if (calibrated() && !store_) calibrator_->propagate(layer, weights);
+  advance(modules + (calibrated() && !store_ ? static_cast<double>(calibrator_->sequences()) : 0), doing_);
+}
+
+void Pipeline::write_blocks() {
+  for (std::int64_t layer = 0; layer < layers(); ++layer) {
+    if (block_written(layer)) {
+      resume_block(layer);
+    } else {
+      write_block(layer, settings_.options, store_ ? stored_inputs(*store_, layer) : InputOf());
+    }
+  }
+}
+
+void Pipeline::write_head() {
+  const std::int64_t n = config_.hidden_size;
+  const std::vector<float> norm = read_tensor(*checkpoint_, kFinalNorm, {n});
+  if (!writer_->has(kFinalNorm)) writer_->add_dense(kFinalNorm, {norm.data(), DType::f32, {n}});
+  if (!separate_head()) return;
+  doing_ = "head";
+  InputStatistics input;
+  QuantizeOptions options = settings_.scheme == Scheme::spqr ? settings_.options : QuantizeOptions();
+  const bool solved = head_is_solved();
+  if (solved) {
+    input.h = calibrator_->watch_head(norm).take();
+    input.hessian = prepare_hessian(input.h, n, options.permutation, options.damp);
+  }
+  std::vector<float> w =
+      read_tensor(*checkpoint_, std::string(kHeadModule) + ".weight", {config_.vocab_size, n});
+  const QuantizedModule module = quantize_table(kHeadModule, w, config_.vocab_size, n, settings_.head,
+                                                options, solved ? &input : nullptr);
+  write_module(*writer_, module, std::string(kHeadModule) + ".perm");
+  report(module.report);
+}
+
+std::string Pipeline::quantization_json() const {
+  nlohmann::json object = to_json(settings_);
+  object["tool"] = "spqr.cpp";
+  object["version"] = SPQR_VERSION;
+  object["source_format"] = checkpoint_->format();
+  if (searches()) object["outlier_threshold"] = settings_.options.outlier_threshold;
+  if (calibrated()) {
+    const CalibrationSettings& calibration = settings_.calibration;
+    object["calibration"] = {{"file", calibration.file.filename().string()},
+                             {"xxh3_64", calibration_.checksum},
+                             {"sequences", calibrator_->sequences()},
+                             {"length", calibration.length},
+                             {"tokens", summary_.calibration_tokens},
+                             {"order", calibration.order == WindowOrder::random ? "random" : "sequential"}};
+    if (calibration_.documents > 0) {
+      object["calibration"]["documents"] = {calibration.first_document,
+                                            calibration.first_document + calibration_.documents - 1};
+    }
+  }
+  const QuantizeAverages average = averages(summary_.modules);
+  object["bits_per_weight"] = average.bits;
+  object["stored_bits_per_weight"] = average.stored_bits;
+  object["outlier_share"] = average.outlier_share;
+  object["relative_error"] = average.relative_error;
+  for (const ModuleReport& module : summary_.modules) object["modules"].push_back(to_json(module));
+  return object.dump();
+}
+
+void Pipeline::finish() {
+  SpqrFileInfo info{checkpoint_->config_json(), checkpoint_->tokenizer_files(), quantization_json()};
+  if (untied_) {
+    nlohmann::json config = nlohmann::json::parse(info.config_json);
+    config["tie_word_embeddings"] = false;
+    info.config_json = config.dump(2);
+  }
+  const Stopwatch watch(summary_.times.write);
+  writer_->finish(info);
+  if (store_) store_->remove();
+}
+
+QuantizeSummary Pipeline::run() {
+  double seconds = 0;
+  {
+    const Stopwatch watch(seconds);
+    settle_tables();
+    if (searches()) {
+      // Refuses bits that no threshold can give, before any work.
+      ThresholdSearch(*settings_.target_bits, bits_without_outliers(config_, settings_.options.format), 1);
+    }
+    calibrate();
+    open_writer();
+    const double sequences = calibrated() ? static_cast<double>(calibrator_->sequences()) : 0;
+    double matrices = 0;
+    for (const LinearGroupSpec& group : block_linears(config_, 0))
+      matrices += static_cast<double>(group.modules.size());
+    total_ =
+        static_cast<double>(layers()) * (matrices * (searches() ? 2 + kExpectedTrials : 1) + 2 * sequences);
+    write_embedding();
+    if (searches()) search_threshold();
+    write_blocks();
+    write_head();
+    finish();
+  }
+  summary_.times.total = seconds;
+  summary_.average = averages(summary_.modules);
+  summary_.outlier_threshold = settings_.options.outlier_threshold;
+  summary_.file_bytes = std::filesystem::file_size(job_.out);
+  observer_.progress(total_, total_, "done");
+  return std::move(summary_);
+}
+
+// Leaves the statistics of all inputs in store_, and the threshold found in the options.
+void Pipeline::search_threshold() {
+  const std::filesystem::path path = job_.out.string() + ".hessians";
+  store_ = std::make_unique<InputStore>(path, has_threshold_notes(*writer_));
+  const auto advance_search = [this](double units, const std::string& what) { advance(units, what); };
+  const ThresholdTask task{*checkpoint_, config_,        settings_,        *calibrator_,  *writer_,
+                           *store_,      summary_.times, head_is_solved(), advance_search};
+  const ThresholdSearch found = find_threshold(task);
+  settings_.options.outlier_threshold = found.best();
+  observer_.tell(
+      fmt::format("outlier threshold {:.4g} gives {:.3f} bits per weight", found.best(), found.best_bits()));
+  if (std::abs(found.best_bits() - found.target()) > ThresholdSearch::kPromised * found.target()) {
+    observer_.warn(fmt::format("{:.3f} bits per weight is the nearest to {:.3f} that a threshold gives",
+                               found.best_bits(), found.target()));
+  }
+}
+
+}  // namespace
+
+QuantizeSummary quantize_model(const QuantizeJob& job, QuantizeObserver& observer) {
+  return Pipeline(job, observer).run();
+}
+
+nlohmann::json to_json(const QuantizeSummary& summary) {
+  nlohmann::json object{{"bits_per_weight", summary.average.bits},
+                        {"stored_bits_per_weight", summary.average.stored_bits},
+                        {"outlier_share", summary.average.outlier_share},
+                        {"relative_error", summary.average.relative_error},
+                        {"file_bytes", summary.file_bytes},
+                        {"calibration_tokens", summary.calibration_tokens},
+                        {"seconds", summary.times.total},
+                        {"seconds_watch", summary.times.watch},
+                        {"seconds_prepare", summary.times.prepare},
+                        {"seconds_solve", summary.times.solve},
+                        {"seconds_propagate", summary.times.propagate},
+                        {"seconds_write", summary.times.write}};
+  if (std::isfinite(summary.outlier_threshold)) object["outlier_threshold"] = summary.outlier_threshold;
+  for (const ModuleReport& module : summary.modules) object["modules"].push_back(to_json(module));
+  return object;
+}
+
+}  // namespace spqr

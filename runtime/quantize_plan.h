@@ -1,0 +1,36 @@
+// Memory and disk that a quantization will take, known before it starts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "models/config.h"
+#include "runtime/quantize_pipeline.h"
+
+namespace spqr {
+
+struct QuantizePlan {
+  std::size_t weights = 0;      // of one block, f32, and of the largest matrix while it is solved
+  std::size_t statistics = 0;   // second moments of one block's inputs, and of the one being factored
+  std::size_t activations = 0;  // of all sequences
+  std::size_t workspace = 0;    // of passing one sequence through a block
+  std::size_t tables = 0;       // the embedding, f32 and as stored
+  std::size_t file = 0;         // the result, roughly
+  std::size_t store = 0;        // statistics kept on disk by --target-bits
+  bool activations_on_disk = false;
+
+  std::size_t memory() const;
+  std::size_t disk() const;
+};
+
+// sequences of at most `length` tokens, `tokens` in all; 0 where the scheme needs no calibration.
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, std::int64_t tokens,
+                               std::int64_t length);
+
+std::string describe(const QuantizePlan& plan);
+
+// Throws std::runtime_error with the numbers where memory or disk at `out` will not do.
+void require_room(const QuantizePlan& plan, const std::filesystem::path& out);
+
+}  // namespace spqr

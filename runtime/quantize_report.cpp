@@ -1,0 +1,76 @@
+#include "runtime/quantize_report.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace spqr {
+
+QuantizeAverages averages(const std::vector<ModuleReport>& reports) {
+  QuantizeAverages result;
+  double weights = 0;
+  double matrices = 0;
+  for (const ModuleReport& report : reports) {
+    if (!report.linear) continue;
+    const double size = static_cast<double>(report.m) * static_cast<double>(report.n);
+    weights += size;
+    matrices += 1;
+    result.bits += size * report.bits;
+    result.stored_bits += size * report.stored_bits;
+    result.outlier_share += static_cast<double>(report.outliers);
+    result.relative_error += report.relative_error;
+  }
+  if (weights > 0) {
+    result.bits /= weights;
+    result.stored_bits /= weights;
+    result.outlier_share /= weights;
+    result.relative_error /= matrices;
+  }
+  return result;
+}
+
+nlohmann::json to_json(const QuantizeSettings& settings) {
+  nlohmann::json object{{"scheme", name_of(settings.scheme)},
+                        {"embedding_scheme", name_of(settings.embedding)},
+                        {"head_scheme", name_of(settings.head)}};
+  if (!settings.preset.empty()) object["preset"] = settings.preset;
+  if (is_dense(settings.scheme)) return object;
+  const SpqrFormat& format = settings.options.format;
+  object["bits"] = format.bits;
+  if (format.beta1 == SpqrFormat::kWholeRow) {
+    object["beta1"] = "row";
+  } else {
+    object["beta1"] = format.beta1;
+  }
+  if (format.quantized_statistics()) object["beta2"] = format.beta2;
+  object["scale_bits"] = format.scale_bits;
+  object["zero_bits"] = format.zero_bits;
+  if (!needs_calibration(settings.scheme)) return object;
+  object["permutation"] =
+      settings.options.permutation == PermutationOrder::act_order ? "act_order" : "identity";
+  object["damp"] = settings.options.damp;
+  object["round_zero"] = settings.options.round_zero;
+  object["true_sequential"] = settings.true_sequential;
+  object["seed"] = settings.seed;
+  if (settings.scheme == Scheme::spqr) {
+    object["simplified_outliers"] = settings.options.simplified_outliers;
+    if (settings.target_bits) {
+      object["target_bits"] = *settings.target_bits;
+    } else if (std::isinf(settings.options.outlier_threshold)) {
+      object["outlier_threshold"] = "inf";
+    } else {
+      object["outlier_threshold"] = settings.options.outlier_threshold;
+    }
+  }
+  return object;
+}
+
+std::string line_of(const ModuleReport& report) {
+  const std::string shape = fmt::format("{} x {}", report.m, report.n);
+  return fmt::format("{:<44} {:>14}  error {:.2e}  outliers {:6.3f} %  {:.3f} bits ({:.3f} stored)",
+                     report.module, shape, report.relative_error, 100 * report.outlier_share(), report.bits,
+                     report.stored_bits);
+}
+
+}  // namespace spqr
