@@ -44,6 +44,9 @@ class StrictKeys {
 }  // namespace
 
 nlohmann::json parse_json_strict(std::string_view text, const std::string& where) {
+  // The parser takes a zero byte for the end of the text, whatever follows it.
+  if (text.find('\0') != std::string_view::npos)
+    throw std::runtime_error(fmt::format("{}: not valid JSON (it contains a zero byte)", where));
   StrictKeys strict(where);
   try {
     return nlohmann::json::parse(text.begin(), text.end(), std::ref(strict));

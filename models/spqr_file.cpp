@@ -140,8 +140,11 @@ std::span<const std::uint32_t> SpqrFile::State::u32(const std::string& name, std
 
 std::span<const std::uint32_t> SpqrFile::State::perm(const std::string& name, std::int64_t n) {
   if (name.empty()) return {};
-  const auto known = perms.find(name);
-  if (known != perms.end() && static_cast<std::int64_t>(known->second.size()) == n) return known->second;
+  if (const auto known = perms.find(name); known != perms.end()) {
+    if (static_cast<std::int64_t>(known->second.size()) == n) return known->second;
+    fail(fmt::format("tensor '{}' permutes {} columns for one module and {} for another", name,
+                     known->second.size(), n));
+  }
   const auto read = u32(name, n);
   check_permutation(read, where(fmt::format("tensor '{}'", name)));
   perms[name] = read;
@@ -222,6 +225,7 @@ void SpqrFile::State::read_dense() {
       fail(
           fmt::format("tensor '{}' does not start at a multiple of {} bytes", t.name, container::kAlignment));
     }
+    if (t.data.empty()) fail(fmt::format("tensor '{}' is empty", t.name));
     const TensorView view{t.data.data(), *dtype, t.shape};
     if (t.shape.size() == 2 && ends_with(t.name, ".weight")) {
       const std::string module = t.name.substr(0, t.name.size() - std::strlen(".weight"));
@@ -237,9 +241,15 @@ void SpqrFile::State::read_dense() {
 }
 
 SpqrFile SpqrFile::open(const std::filesystem::path& path, const SpqrOpenOptions& options) {
+  SpqrFile file = parse(options.mmap ? FileBytes::map(path) : FileBytes::read(path), path);
+  if (options.verify) file.verify();
+  return file;
+}
+
+SpqrFile SpqrFile::parse(FileBytes bytes, const std::filesystem::path& name) {
   auto state = std::make_unique<State>();
-  state->path = path;
-  state->file = SafetensorsFile::open(path, options.mmap);
+  state->path = name;
+  state->file = SafetensorsFile::parse(std::move(bytes), name.string());
   state->check_kind();
   state->info.config_json = state->metadata(container::kConfigKey);
   state->info.quantization_json = state->metadata(container::kQuantizationKey);
@@ -247,9 +257,7 @@ SpqrFile SpqrFile::open(const std::filesystem::path& path, const SpqrOpenOptions
   state->read_tokenizer();
   state->read_matrices();
   state->read_dense();
-  SpqrFile file(std::move(state));
-  if (options.verify) file.verify();
-  return file;
+  return SpqrFile(std::move(state));
 }
 
 SpqrFile::SpqrFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -284,6 +292,10 @@ std::optional<TensorView> SpqrFile::find_tensor(std::string_view name) const {
   const auto found = state_->plain.find(name);
   if (found == state_->plain.end()) return std::nullopt;
   return found->second;
+}
+
+const std::vector<SafetensorsTensor>& SpqrFile::tensors() const {
+  return state_->file.tensors();
 }
 
 void SpqrFile::verify() const {

@@ -12,6 +12,7 @@
 
 #include "kernels/linear.h"
 #include "models/checkpoint.h"
+#include "models/safetensors.h"
 
 namespace spqr {
 
@@ -38,6 +39,9 @@ class SpqrFile {
  public:
   // Throws std::runtime_error: file, tensor, expected, found, what to do.
   static SpqrFile open(const std::filesystem::path& path, const SpqrOpenOptions& options);
+  // The same checks on bytes already at hand, which start at a multiple of 64; `name` is what errors call
+  // them.
+  static SpqrFile parse(FileBytes bytes, const std::filesystem::path& name);
   ~SpqrFile();
   SpqrFile(SpqrFile&&) noexcept;
   SpqrFile& operator=(SpqrFile&&) noexcept;
@@ -50,6 +54,8 @@ class SpqrFile {
   std::span<const std::uint32_t> perm(std::string_view perm_name) const;
   // Plain (norm) tensors by full name, "model.norm.weight"; nullopt where there is none.
   std::optional<TensorView> find_tensor(std::string_view name) const;
+  // All that is in the container, in the file's order.
+  const std::vector<SafetensorsTensor>& tensors() const;
   // Checks every tensor's checksum; throws naming the first that differs.
   void verify() const;
 
@@ -70,6 +76,10 @@ class SpqrFileWriter {
   ~SpqrFileWriter();  // keeps the partial file if something resumable is in it; else removes it
 
   bool has(std::string_view module_or_tensor) const;  // already there (resumed)
+  // What was added, read back, for work that goes on from it. Throws std::invalid_argument where it is not
+  // there.
+  PackedMatrix read_packed(const std::string& module) const;
+  std::vector<std::uint32_t> read_perm(const std::string& module) const;  // of its input; empty: none
   // A packed weight with the permutation its input is gathered by ("" and empty: none). The same perm_name
   // may be given again with the same contents and is stored once.
   void add_packed(const std::string& module, const PackedMatrix& matrix, const std::string& perm_name,

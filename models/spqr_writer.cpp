@@ -70,6 +70,9 @@ struct SpqrFileWriter::State {
   void add_padded(const std::string& name, const std::string& dtype, std::size_t element,
                   std::span<const std::byte> bytes);
   void pad();
+  // The first `bytes` bytes of a tensor that was added.
+  void read(const std::string& name, void* out, std::size_t bytes) const;
+  container::MatrixEntry entry(const std::string& module) const;
   std::string header(const SpqrFileInfo& info) const;
   void write_compact(const std::filesystem::path& target, const std::string& text) const;
 };
@@ -149,9 +152,12 @@ void SpqrFileWriter::State::add(const std::string& name, const std::string& dtyp
 
 void SpqrFileWriter::State::add_padded(const std::string& name, const std::string& dtype, std::size_t element,
                                        std::span<const std::byte> bytes) {
+  const std::size_t size = container::aligned(bytes.size());
+  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(size / element)};
+  if (size == bytes.size()) return add(name, dtype, shape, bytes);
   std::vector<std::byte> padded(bytes.begin(), bytes.end());
-  padded.resize(container::aligned(bytes.size()));
-  add(name, dtype, {static_cast<std::int64_t>(padded.size() / element)}, padded);
+  padded.resize(size);
+  add(name, dtype, shape, padded);
 }
 
 void SpqrFileWriter::State::pad() {
@@ -160,6 +166,22 @@ void SpqrFileWriter::State::pad() {
   const std::vector<std::byte> zeros(missing);
   add(fmt::format("{}{}", container::kPaddingPrefix, paddings++), "U8", {static_cast<std::int64_t>(missing)},
       zeros);
+}
+
+void SpqrFileWriter::State::read(const std::string& name, void* out, std::size_t bytes) const {
+  const auto known = index.find(name);
+  if (known == index.end() || tensors[known->second].bytes < bytes)
+    throw std::invalid_argument(fmt::format("{}: holds no tensor '{}'", partial_path.string(), name));
+  std::ifstream in(partial_path, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(kHeaderRoom + tensors[known->second].offset));
+  if (!in.read(static_cast<char*>(out), static_cast<std::streamsize>(bytes)))
+    throw std::runtime_error(fmt::format("{}: cannot be read back", partial_path.string()));
+}
+
+container::MatrixEntry SpqrFileWriter::State::entry(const std::string& module) const {
+  if (!matrices.contains(module))
+    throw std::invalid_argument(fmt::format("{}: holds no module '{}'", partial_path.string(), module));
+  return container::matrix_entry(matrices[module], journal_path.string());
 }
 
 std::string SpqrFileWriter::State::header(const SpqrFileInfo& info) const {
@@ -280,6 +302,31 @@ void SpqrFileWriter::add_packed(const std::string& module, const PackedMatrix& m
   s.log({{"module", module}, {"matrix", s.matrices[module]}});
 }
 
+PackedMatrix SpqrFileWriter::read_packed(const std::string& module) const {
+  const container::MatrixEntry entry = state_->entry(module);
+  PackedMatrix matrix{entry.format, entry.m, entry.n, entry.factor, {}, {}, {}};
+  matrix.dense.resize(packed_bytes(entry.format, entry.m, entry.n));
+  state_->read(module + container::kDense, matrix.dense.data(), matrix.dense.size());
+  if (entry.nnz > 0) {
+    matrix.row_offsets.resize(static_cast<std::size_t>(entry.m + 1));
+    matrix.col_vals.resize(static_cast<std::size_t>(entry.nnz));
+    state_->read(module + container::kRowOffsets, matrix.row_offsets.data(),
+                 matrix.row_offsets.size() * sizeof(std::uint32_t));
+    state_->read(module + container::kColVals, matrix.col_vals.data(),
+                 matrix.col_vals.size() * sizeof(std::uint32_t));
+  }
+  validate(matrix.view());
+  return matrix;
+}
+
+std::vector<std::uint32_t> SpqrFileWriter::read_perm(const std::string& module) const {
+  const container::MatrixEntry entry = state_->entry(module);
+  if (entry.perm.empty()) return {};
+  std::vector<std::uint32_t> perm(static_cast<std::size_t>(entry.n));
+  state_->read(entry.perm, perm.data(), perm.size() * sizeof(std::uint32_t));
+  return perm;
+}
+
 void SpqrFileWriter::add_dense(const std::string& name, const TensorView& tensor) {
   state_->add(name, safetensors_dtype(tensor.dtype), tensor.shape,
               {static_cast<const std::byte*>(tensor.data), tensor.bytes()});
@@ -310,26 +357,25 @@ void SpqrFileWriter::finish(const SpqrFileInfo& info) {
   }
   const std::string header = s.header(info);
   const std::uint64_t needed = container::aligned(kLengthBytes + header.size());
-  std::filesystem::path complete = s.partial_path;
-  if (needed > kHeaderRoom || s.data_bytes < kCompactBelow) {
-    complete = s.path.string() + ".compact";
-    try {
-      s.write_compact(complete, framed(header, needed));
-    } catch (...) {
-      std::error_code ignored;
-      std::filesystem::remove(complete, ignored);
-      throw;
-    }
-  } else {
-    s.partial->write(0, framed(header, kHeaderRoom));
-    s.partial->truncate(kHeaderRoom + s.data_bytes);
-    s.partial->sync();
-  }
-  SpqrFile::open(complete, {.mmap = true, .verify = true});
-  rename_file(complete, s.path);
-  s.finished = true;
+  const bool compact = needed > kHeaderRoom || s.data_bytes < kCompactBelow;
+  const std::filesystem::path complete = compact ? s.path.string() + ".compact" : s.partial_path.string();
   std::error_code ignored;
-  if (complete != s.partial_path) std::filesystem::remove(s.partial_path, ignored);
+  try {
+    if (compact) {
+      s.write_compact(complete, framed(header, needed));
+    } else {
+      s.partial->write(0, framed(header, kHeaderRoom));
+      s.partial->truncate(kHeaderRoom + s.data_bytes);
+      s.partial->sync();
+    }
+    SpqrFile::open(complete, {.mmap = true, .verify = true});
+    rename_file(complete, s.path);
+  } catch (...) {
+    if (compact) std::filesystem::remove(complete, ignored);
+    throw;
+  }
+  s.finished = true;
+  if (compact) std::filesystem::remove(s.partial_path, ignored);
   std::filesystem::remove(s.journal_path, ignored);
 }
 

@@ -293,3 +293,89 @@ TEST_CASE("spqr file: a model finds its weights in place, its tied head and its 
   CHECK(source->vector("norm.weight", 33)[0] == 1.5F);
   CHECK_THROWS_AS(source->vector("norm.weight", 32), std::runtime_error);
 }
+
+TEST_CASE("spqr file: an embedding is the head only where the configuration says so") {
+  const Folder folder;
+  for (const bool tied : {true, false}) {
+    SpqrFileWriter writer(folder / "model.spqr", "f", false);
+    writer.add_dense("model.embed_tokens.weight", {kNorm.data(), DType::f32, {3, 11}});
+    SpqrFileInfo info = some_info();
+    info.config_json = fmt::format(R"({{"tie_word_embeddings": {}}})", tied);
+    writer.finish(info);
+    const SpqrFile file = SpqrFile::open(folder / "model.spqr", {});
+    const auto source = make_weight_source(file);
+    const std::vector<std::string> head{"lm_head"};
+    const std::vector<std::int64_t> m{3};
+    if (tied) {
+      CHECK(std::get<TensorView>(source->linear_group(head, m, 11).members[0].weight).shape[1] == 11);
+    } else {
+      CHECK_THROWS_WITH_AS(source->linear_group(head, m, 11), doctest::Contains("has no module 'lm_head'"),
+                           std::runtime_error);
+    }
+  }
+}
+
+TEST_CASE("spqr file: biases and vectors of 16 bits are widened") {
+  const Folder folder;
+  const std::vector<std::uint16_t> halves{0x3c00, 0xc000, 0x3800};  // f16: 1, -2, 0.5; bf16: 2^-7, -2, 2^-15
+  SpqrFileWriter writer(folder / "model.spqr", "f", false);
+  writer.add_packed("q", some_matrix(3, 33, false), "", {});
+  writer.add_dense("q.bias", {halves.data(), DType::f16, {3}});
+  writer.add_dense("norm.weight", {halves.data(), DType::bf16, {3}});
+  writer.finish(some_info());
+  const SpqrFile file = SpqrFile::open(folder / "model.spqr", {.mmap = true, .verify = true});
+  const auto source = make_weight_source(file);
+  const auto bias = file.find_module("q")->linear.bias;
+  CHECK(std::vector<float>(bias.begin(), bias.end()) == std::vector<float>{1.0F, -2.0F, 0.5F});
+  const auto norm = source->vector("norm.weight", 3);
+  CHECK(std::vector<float>(norm.begin(), norm.end()) ==
+        std::vector<float>{0.0078125F, -2.0F, 3.0517578125e-5F});
+}
+
+TEST_CASE("spqr file: modules that read one input must share its permutation, and a permutation its size") {
+  const Folder folder;
+  const auto perm = reversed(33);
+  {
+    SpqrFileWriter writer(folder / "two.spqr", "f", false);
+    writer.add_packed("q", some_matrix(5, 33, false), "p", perm);
+    writer.add_packed("k", some_matrix(5, 33, false), "", {});
+    CHECK_THROWS_WITH_AS(writer.add_packed("v", some_matrix(5, 33, false), "p", reversed(34)),
+                         doctest::Contains("other contents"), std::invalid_argument);
+    CHECK_THROWS_WITH_AS(writer.add_packed("q", some_matrix(5, 33, false), "p", perm),
+                         doctest::Contains("added twice"), std::invalid_argument);
+  }
+  SpqrFileWriter writer(folder / "two.spqr", "f", false);
+  writer.add_packed("q", some_matrix(5, 33, false), "p", perm);
+  writer.add_packed("k", some_matrix(5, 33, false), "", {});
+  writer.finish(some_info());
+  const SpqrFile file = SpqrFile::open(folder / "two.spqr", {});
+  const std::vector<std::string> both{"q", "k"};
+  const std::vector<std::int64_t> m{5, 5};
+  CHECK_THROWS_WITH_AS(make_weight_source(file)->linear_group(both, m, 33),
+                       doctest::Contains("module 'k' has permutation ''"), std::runtime_error);
+  // 40 columns take as many padded entries as 33.
+  SpqrFileWriter other(folder / "sizes.spqr", "f", false);
+  std::vector<std::uint32_t> padded = perm;
+  padded.resize(48);
+  other.add_packed("q", some_matrix(5, 33, false), "p", padded);
+  other.add_packed("r", some_matrix(5, 40, false), "p", padded);
+  CHECK_THROWS_WITH_AS(other.finish(some_info()),
+                       doctest::Contains("permutes 33 columns for one module and 40"), std::runtime_error);
+}
+
+TEST_CASE("spqr file: a full disk and a name that is taken are errors, and nothing is left under the name") {
+  const Folder folder;
+  const fs::path path = folder / "model.spqr";
+  if (fs::exists("/dev/full")) {
+    fs::create_symlink("/dev/full", path.string() + ".partial");
+    SpqrFileWriter writer(path, "f", false);
+    CHECK_THROWS_WITH_AS(add_first(writer), doctest::Contains("No space left"), std::runtime_error);
+  }
+  CHECK(!fs::exists(path));
+  fs::create_directories(path / "taken");
+  SpqrFileWriter writer(path, "f", false);
+  add_first(writer);
+  CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("cannot be renamed"),
+                       std::runtime_error);
+  CHECK(!fs::exists(path.string() + ".compact"));
+}
