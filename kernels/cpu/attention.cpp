@@ -77,9 +77,7 @@ void score(const Task& task, const Scratch& scratch, const float* keys, std::int
     return;
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
-    for (std::int64_t p = 0; p < count; ++p) {
-      scratch.scores[r * kKeys + p] = vector_kernels().dot(scratch.queries + r * d, keys + p * d, d);
-    }
+    vector_kernels().dot_rows(keys, count, scratch.queries + r * d, scratch.scores + r * kKeys, d);
   }
 }
 
@@ -93,9 +91,7 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
     return;
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
-    for (std::int64_t p = 0; p < count; ++p) {
-      vector_kernels().axpy(scratch.scores[r * kKeys + p], values + p * d, scratch.output + r * d, d);
-    }
+    vector_kernels().add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
   }
 }
 

@@ -52,9 +52,24 @@ float dot_bf16(const std::uint16_t* a, const float* b, std::int64_t n) {
       [](std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); });
 }
 
-void axpy(float a, const float* x, float* y, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+void dot_rows(const float* rows, std::int64_t count, const float* x, float* y, std::int64_t n) {
+  for (std::int64_t r = 0; r < count; ++r) y[r] = dot(rows + r * n, x, n);
+}
+
+// Columns are cut so that their sums stay in registers while the rows go by.
+void add_rows(const float* weights, const float* rows, std::int64_t count, float* y, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    f32x8 sums[4];
+    for (int k = 0; k < 4; ++k) sums[k] = load<f32x8>(y + i + 8 * k);
+    for (std::int64_t r = 0; r < count; ++r) {
+      for (int k = 0; k < 4; ++k) sums[k] += broadcast(weights[r]) * load<f32x8>(rows + r * n + i + 8 * k);
+    }
+    for (int k = 0; k < 4; ++k) store(y + i + 8 * k, sums[k]);
+  }
+  for (; i < n; ++i) {
+    for (std::int64_t r = 0; r < count; ++r) y[i] += weights[r] * rows[r * n + i];
+  }
 }
 
 void scale(float a, float* x, std::int64_t n) {

@@ -12,8 +12,10 @@ struct VectorKernels {
   float (*dot)(const float* a, const float* b, std::int64_t n);
   float (*dot_f16)(const std::uint16_t* a, const float* b, std::int64_t n);
   float (*dot_bf16)(const std::uint16_t* a, const float* b, std::int64_t n);
-  // y += a x
-  void (*axpy)(float a, const float* x, float* y, std::int64_t n);
+  // y[r] = sum_i rows[r][i] x[i]                 rows (count, n)
+  void (*dot_rows)(const float* rows, std::int64_t count, const float* x, float* y, std::int64_t n);
+  // y[i] += sum_r weights[r] rows[r][i]          rows (count, n)
+  void (*add_rows)(const float* weights, const float* rows, std::int64_t count, float* y, std::int64_t n);
   // x *= a
   void (*scale)(float a, float* x, std::int64_t n);
   // x = a x, returns the largest of them (-infinity if n is 0)

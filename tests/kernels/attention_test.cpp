@@ -1,0 +1,160 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "kernels/half.h"
+#include "tests/kernels/operands.h"
+
+namespace spqr {
+namespace {
+
+struct Case {
+  std::int64_t tokens, first, heads, kv_heads, head_dim, sliding_window;
+  DType dtype;
+
+  std::int64_t capacity() const { return first + tokens + 3; }
+  AttentionShape shape() const {
+    return {heads, head_dim, static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim))),
+            sliding_window};
+  }
+  std::string text() const {
+    return fmt::format("{} tokens after {}, {} heads on {}, {} wide, window {}, {}", tokens, first, heads,
+                       kv_heads, head_dim, sliding_window, name_of(dtype));
+  }
+};
+
+// Keys or values as the cache holds them, (kv_heads, capacity, head_dim). Rows that no token may see are NaN.
+std::vector<float> random_cache(const Case& c, std::mt19937& random) {
+  std::vector<float> values = random_vector(c.kv_heads * c.capacity() * c.head_dim, random);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::int64_t row = static_cast<std::int64_t>(i) / c.head_dim % c.capacity();
+    if (c.dtype == DType::f16) values[i] = round_to_f16(values[i]);
+    if (row >= c.first + c.tokens) values[i] = NAN;
+  }
+  return values;
+}
+
+// The definition. A score of head_dim products is off by e = (head_dim + 4) roundings of sum |q k| and its
+// weight by the factor exp(2 e), as the normaliser is too; sums over the visible keys and running maxima add
+// roundings of sum w |v|.
+Expected attention(const Case& c, const std::vector<float>& q, const std::vector<float>& k,
+                   const std::vector<float>& v) {
+  Expected expected;
+  const double scale = static_cast<double>(c.shape().scale);
+  for (std::int64_t t = 0; t < c.tokens; ++t) {
+    const std::int64_t end = c.first + t + 1;
+    const std::int64_t begin = c.sliding_window > 0 ? std::max<std::int64_t>(0, end - c.sliding_window) : 0;
+    for (std::int64_t h = 0; h < c.heads; ++h) {
+      const float* query = q.data() + (t * c.heads + h) * c.head_dim;
+      const std::int64_t base = h / (c.heads / c.kv_heads) * c.capacity();
+      std::vector<double> weights;
+      double total = 0;
+      double score_error = 0;
+      for (std::int64_t p = begin; p < end; ++p) {
+        double score = 0;
+        double size = 0;
+        for (std::int64_t i = 0; i < c.head_dim; ++i) {
+          const double product = static_cast<double>(query[i]) * k[(base + p) * c.head_dim + i];
+          score += scale * product;
+          size += scale * std::abs(product);
+        }
+        weights.push_back(std::exp(score));
+        total += weights.back();
+        score_error = std::max(score_error, static_cast<double>(c.head_dim + 4) * kUnit * size);
+      }
+      const double relative = 4 * score_error + static_cast<double>(2 * (end - begin) + 40) * kUnit;
+      for (std::int64_t i = 0; i < c.head_dim; ++i) {
+        double sum = 0;
+        double size = 0;
+        for (std::int64_t p = begin; p < end; ++p) {
+          const double term =
+              weights[static_cast<std::size_t>(p - begin)] / total * v[(base + p) * c.head_dim + i];
+          sum += term;
+          size += std::abs(term);
+        }
+        expected.values.push_back(sum);
+        expected.tolerances.push_back(relative * size);
+      }
+    }
+  }
+  return expected;
+}
+
+Buffer upload_cache(Backend& backend, const std::vector<float>& values, DType dtype) {
+  std::vector<std::uint16_t> narrow(values.size());
+  f32_to_f16(values.data(), narrow.data(), values.size());
+  const void* data = dtype == DType::f16 ? static_cast<const void*>(narrow.data()) : values.data();
+  Buffer buffer = backend.allocate(values.size() * size_of(dtype));
+  backend.upload(buffer.data(), data, buffer.bytes());
+  return buffer;
+}
+
+void check_attention(const Case& c, std::mt19937& random) {
+  const std::vector<float> q = random_vector(c.tokens * c.heads * c.head_dim, random, 2);
+  const std::vector<float> k = random_cache(c, random);
+  const std::vector<float> v = random_cache(c, random);
+  check_backends(c.text(), attention(c, q, k, v), [&](Backend& backend) {
+    const Activations in(backend, c.tokens, c.heads * c.head_dim, q);
+    const Activations out(backend, c.tokens, c.heads * c.head_dim);
+    const Buffer keys = upload_cache(backend, k, c.dtype);
+    const Buffer values = upload_cache(backend, v, c.dtype);
+    backend.attention(out.matrix(), in.matrix(),
+                      {keys.data(), values.data(), c.dtype, c.kv_heads, c.capacity(), c.head_dim}, c.first,
+                      c.shape());
+    return out.values();
+  });
+}
+
+}  // namespace
+
+TEST_CASE("attention: prompts and single tokens, across blocks of queries and keys, windows, shared heads") {
+  std::mt19937 random(1);
+  const std::vector<Case> cases = {
+      {1, 0, 1, 1, 2, 0, DType::f32},       // the first token sees itself
+      {1, 0, 4, 2, 16, 0, DType::f16},      //
+      {1, 255, 3, 3, 12, 0, DType::f32},    // one block of keys, whole
+      {1, 256, 3, 1, 12, 0, DType::f16},    // and one more
+      {1, 700, 32, 2, 64, 0, DType::f16},   // more query heads a kv head than the matrix product needs
+      {3, 5, 6, 3, 20, 0, DType::f32},      // few tokens
+      {64, 0, 4, 2, 32, 0, DType::f16},     // a block of queries, whole
+      {65, 0, 2, 2, 64, 0, DType::f32},     // and one more
+      {130, 400, 9, 3, 8, 0, DType::f16},   // a later piece of a prompt
+      {1, 300, 4, 2, 16, 16, DType::f16},   // sliding window: far behind
+      {1, 7, 4, 2, 16, 16, DType::f32},     // not yet full
+      {100, 0, 4, 2, 16, 1, DType::f32},    // each sees itself only
+      {150, 260, 4, 2, 16, 70, DType::f16}  // across blocks
+  };
+  for (const Case& c : cases) check_attention(c, random);
+}
+
+TEST_CASE("attention: scores far apart neither overflow nor vanish") {
+  // Key p has the score p - 300, beyond what exp of f32 holds: the last key takes nearly all, e^-1 the one
+  // before.
+  const std::int64_t keys = 600;
+  std::vector<float> k;
+  std::vector<float> v;
+  double total = 0;
+  double sum = 0;
+  for (std::int64_t p = 0; p < keys; ++p) {
+    k.push_back(static_cast<float>(p - 300));
+    k.push_back(0);
+    v.push_back(static_cast<float>(p));
+    v.push_back(1);
+    const double weight = std::exp(static_cast<double>(p - keys + 1));
+    total += weight;
+    sum += weight * static_cast<double>(p);
+  }
+  const Expected expected{{sum / total, 1}, {100 * kUnit * sum / total, 100 * kUnit}};
+  check_backends("far apart", expected, [&](Backend& backend) {
+    const Activations in(backend, 1, 2, {1, 0});
+    const Activations out(backend, 1, 2);
+    const Buffer key_buffer = upload_cache(backend, k, DType::f32);
+    const Buffer value_buffer = upload_cache(backend, v, DType::f32);
+    backend.attention(out.matrix(), in.matrix(),
+                      {key_buffer.data(), value_buffer.data(), DType::f32, 1, keys, 2}, keys - 1,
+                      {1, 2, 1.0F, 0});
+    return out.values();
+  });
+}
+
+}  // namespace spqr

@@ -1,0 +1,150 @@
+#include <doctest/doctest.h>
+
+#include <optional>
+
+#include "tests/kernels/random_linear.h"
+
+namespace spqr {
+namespace {
+
+// added + W x + b. A sum of n products in f32, in any order, is off by at most n + 1 roundings of the sum of
+// their sizes; dequantizing a packed weight adds six, a normalised x n / 2 + 8 (see rms_norm_test), bias and
+// addition two.
+void append_product(Expected& expected, const RandomLinear& w, const float* x, const double* x_norm,
+                    std::int64_t n, const float* added) {
+  const double roundings =
+      static_cast<double>(n) + (x_norm != nullptr ? static_cast<double>(n) / 2 + 8 : 0) + 9;
+  for (std::int64_t i = 0; i < w.linear.m(); ++i) {
+    double sum = w.bias.empty() ? 0 : static_cast<double>(w.bias[static_cast<std::size_t>(i)]);
+    if (added != nullptr) sum += static_cast<double>(added[i]);
+    double size = std::abs(sum);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const double input = x_norm != nullptr ? x_norm[j] : static_cast<double>(x[j]);
+      sum += w.values[static_cast<std::size_t>(i * n + j)] * input;
+      size += w.sizes[static_cast<std::size_t>(i * n + j)] * std::abs(input);
+    }
+    expected.values.push_back(sum);
+    expected.tolerances.push_back(roundings * kUnit * size);
+  }
+}
+
+using Members = std::vector<std::unique_ptr<RandomLinear>>;
+
+LinearGroup group_of(const Members& members, const std::vector<std::uint32_t>& perm) {
+  LinearGroup group;
+  for (const auto& member : members) group.members.push_back(member->linear);
+  group.perm = perm;
+  return group;
+}
+
+void check_group(const Members& members, const std::vector<std::uint32_t>& perm, std::int64_t tokens,
+                 const std::vector<float>* norm_weight, const std::string& what, std::mt19937& random) {
+  const std::int64_t n = members.front()->linear.n();
+  const std::vector<float> x = random_vector(tokens * n, random);
+  std::vector<double> normed;
+  constexpr float kEps = 1e-3F;
+  for (std::int64_t t = 0; norm_weight != nullptr && t < tokens; ++t) {
+    double squares = 0;
+    for (std::int64_t j = 0; j < n; ++j) squares += static_cast<double>(x[t * n + j]) * x[t * n + j];
+    const double root = std::sqrt(squares / static_cast<double>(n) + static_cast<double>(kEps));
+    for (std::int64_t j = 0; j < n; ++j)
+      normed.push_back(x[t * n + j] / root * (*norm_weight)[static_cast<std::size_t>(j)]);
+  }
+  Expected expected;
+  for (const auto& member : members) {
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      append_product(expected, *member, x.data() + t * n,
+                     norm_weight != nullptr ? normed.data() + t * n : nullptr, n, nullptr);
+    }
+  }
+  check_backends(what, expected, [&](Backend& backend) {
+    const Activations in(backend, tokens, n, x);
+    std::vector<Activations> out;
+    std::vector<Matrix> ys;
+    for (const auto& member : members) {
+      out.emplace_back(backend, tokens, member->linear.m());
+      ys.push_back(out.back().matrix());
+    }
+    const LinearGroup placed = backend.place(group_of(members, perm));
+    const Norm norm = norm_weight != nullptr ? backend.place(Norm{*norm_weight, kEps}) : Norm{};
+    backend.linear_group(ys, placed, in.matrix(), norm_weight != nullptr ? &norm : nullptr);
+    CHECK(in.values() == x);
+    std::vector<float> all;
+    for (const Activations& y : out) {
+      const std::vector<float> values = y.values();
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
+  });
+}
+
+const std::vector<std::optional<DType>> kKinds = {DType::f32, DType::f16, DType::bf16, std::nullopt};
+
+std::string kind_text(const std::optional<DType>& kind) {
+  return kind ? std::string(name_of(*kind)) : "packed";
+}
+
+}  // namespace
+
+TEST_CASE("linear_group: one matrix of every kind, ragged and across tiles, one token and many") {
+  std::mt19937 random(1);
+  struct Shape {
+    std::int64_t m, n, tokens;
+  };
+  for (const Shape& s :
+       {Shape{1, 1, 1}, Shape{3, 5, 2}, Shape{70, 37, 1}, Shape{64, 64, 4}, Shape{65, 130, 5},
+        Shape{193, 40, 6}, Shape{10, 9, 513}, Shape{300, 520, 1}, Shape{400, 33, 17}}) {
+    for (const auto& kind : kKinds) {
+      for (const bool bias : {false, true}) {
+        Members members;
+        members.push_back(random_linear(kind, s.m, s.n, bias, {}, random));
+        check_group(members, {}, s.tokens, nullptr,
+                    fmt::format("{} {} x {}, {} tokens, bias {}", kind_text(kind), s.m, s.n, s.tokens, bias),
+                    random);
+      }
+    }
+  }
+}
+
+TEST_CASE("linear_group: permuted packed members beside dense ones, with a norm") {
+  std::mt19937 random(2);
+  for (const std::int64_t n : {1, 24, 200}) {
+    for (const std::int64_t tokens : {1, 3, 30}) {
+      const std::vector<std::uint32_t> perm = random_permutation(n, random);
+      const std::vector<float> norm = random_vector(n, random);
+      Members members;
+      members.push_back(random_linear(std::nullopt, 50, n, true, perm, random));
+      members.push_back(random_linear(DType::f16, 7, n, false, perm, random));
+      members.push_back(random_linear(std::nullopt, 100, n, false, perm, random));
+      check_group(members, perm, tokens, nullptr, fmt::format("n {}, {} tokens", n, tokens), random);
+      check_group(members, perm, tokens, &norm, fmt::format("n {}, {} tokens, norm", n, tokens), random);
+    }
+  }
+}
+
+TEST_CASE("linear_add: x += W a + b") {
+  std::mt19937 random(3);
+  for (const auto& kind : kKinds) {
+    for (const std::int64_t tokens : {1, 4, 5, 600}) {
+      const std::int64_t m = 33;
+      const std::int64_t n = 50;
+      const std::vector<std::uint32_t> perm = random_permutation(n, random);
+      Members members;
+      members.push_back(random_linear(kind, m, n, tokens % 2 == 0, perm, random));
+      const std::vector<float> x = random_vector(tokens * m, random);
+      const std::vector<float> a = random_vector(tokens * n, random);
+      Expected expected;
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        append_product(expected, *members.front(), a.data() + t * n, nullptr, n, x.data() + t * m);
+      }
+      check_backends(fmt::format("{}, {} tokens", kind_text(kind), tokens), expected, [&](Backend& backend) {
+        const Activations sum(backend, tokens, m, x);
+        const Activations in(backend, tokens, n, a);
+        backend.linear_add(sum.matrix(), backend.place(group_of(members, perm)), in.matrix());
+        return sum.values();
+      });
+    }
+  }
+}
+
+}  // namespace spqr

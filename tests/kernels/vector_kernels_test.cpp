@@ -1,0 +1,133 @@
+// Every table of vector_kernels.h that this machine can run, also those that it would not choose.
+#include "kernels/cpu/vector_kernels.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "kernels/half.h"
+#include "tests/kernels/operands.h"
+
+namespace spqr {
+namespace {
+
+std::vector<const cpu::VectorKernels*> tables() {
+  std::vector<const cpu::VectorKernels*> all = {&cpu::portable_vector_kernels()};
+  if (&cpu::vector_kernels() != all.front()) all.push_back(&cpu::vector_kernels());
+  return all;
+}
+
+// sum a b and (n + 1) roundings of the sum of sizes, as for any order of f32 additions.
+struct Dot {
+  double value = 0;
+  double tolerance = 0;
+};
+
+Dot dot_of(const float* a, const float* b, std::int64_t n) {
+  Dot dot;
+  for (std::int64_t i = 0; i < n; ++i) {
+    dot.value += static_cast<double>(a[i]) * b[i];
+    dot.tolerance += static_cast<double>(n + 1) * kUnit * std::abs(static_cast<double>(a[i]) * b[i]);
+  }
+  return dot;
+}
+
+}  // namespace
+
+TEST_CASE("vector kernels: dot products of all stored types, any length") {
+  std::mt19937 random(1);
+  for (const cpu::VectorKernels* kernels : tables()) {
+    for (std::int64_t n = 0; n < 100; ++n) {
+      INFO(kernels->isa, ", n ", n);
+      const std::vector<float> b = random_vector(n, random);
+      std::vector<float> a = random_vector(n, random);
+      std::vector<std::uint16_t> stored(a.size());
+      const auto check = [&](float found) {
+        const Dot expected = dot_of(a.data(), b.data(), n);
+        CHECK(std::abs(found - expected.value) <= expected.tolerance);
+      };
+      check(kernels->dot(a.data(), b.data(), n));
+      f32_to_f16(a.data(), stored.data(), a.size());
+      f16_to_f32(stored.data(), a.data(), a.size());
+      check(kernels->dot_f16(stored.data(), b.data(), n));
+      f32_to_bf16(a.data(), stored.data(), a.size());
+      bf16_to_f32(stored.data(), a.data(), a.size());
+      check(kernels->dot_bf16(stored.data(), b.data(), n));
+    }
+  }
+}
+
+TEST_CASE("vector kernels: many rows at once") {
+  std::mt19937 random(2);
+  for (const cpu::VectorKernels* kernels : tables()) {
+    for (const std::int64_t n : {1, 12, 31, 32, 64, 100}) {
+      for (const std::int64_t count : {1, 5, 64}) {
+        INFO(kernels->isa, ", ", count, " rows of ", n);
+        const std::vector<float> rows = random_vector(count * n, random);
+        const std::vector<float> x = random_vector(n, random);
+        std::vector<float> y(static_cast<std::size_t>(count));
+        kernels->dot_rows(rows.data(), count, x.data(), y.data(), n);
+        for (std::int64_t r = 0; r < count; ++r) {
+          const Dot expected = dot_of(rows.data() + r * n, x.data(), n);
+          CHECK(std::abs(y[static_cast<std::size_t>(r)] - expected.value) <= expected.tolerance);
+        }
+        std::vector<float> sums = x;
+        kernels->add_rows(y.data(), rows.data(), count, sums.data(), n);
+        for (std::int64_t i = 0; i < n; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          double sum = static_cast<double>(x[at]);
+          double size = std::abs(sum);
+          for (std::int64_t r = 0; r < count; ++r) {
+            const double term = static_cast<double>(y[static_cast<std::size_t>(r)]) *
+                                rows[static_cast<std::size_t>(r * n + i)];
+            sum += term;
+            size += std::abs(term);
+          }
+          CHECK(std::abs(sums[at] - sum) <= static_cast<double>(count + 1) * kUnit * size);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("vector kernels: softmax pieces, swiglu, rms_norm, scale") {
+  std::mt19937 random(3);
+  for (const cpu::VectorKernels* kernels : tables()) {
+    for (const std::int64_t n : {1, 3, 8, 50, 257}) {
+      INFO(kernels->isa, ", n ", n);
+      const std::vector<float> x = random_vector(n, random, 20);
+      const std::vector<float> w = random_vector(n, random);
+      const auto count = static_cast<std::size_t>(n);
+      std::vector<float> y = x;
+      const float maximum = kernels->scale_max(0.5F, y.data(), n);
+      CHECK(maximum == *std::max_element(x.begin(), x.end()) * 0.5F);
+      const float total = kernels->exp_sum(maximum, y.data(), n);
+      double expected_total = 0;
+      for (std::size_t i = 0; i < count; ++i) {
+        const double expected = std::exp(static_cast<double>(x[i]) * 0.5 - static_cast<double>(maximum));
+        expected_total += expected;
+        CHECK(std::abs(y[i] - expected) <=
+              128 * kUnit * expected + 1e-37);  // x - maximum rounds: 2^-24 of up to 87
+      }
+      CHECK(std::abs(total - expected_total) <= (static_cast<double>(n) + 128) * kUnit * expected_total);
+
+      kernels->swiglu(y.data(), x.data(), w.data(), n);
+      for (std::size_t i = 0; i < count; ++i) {
+        const double g = static_cast<double>(x[i]);
+        const double expected = g / (1 + std::exp(-g)) * w[i];
+        CHECK(std::abs(y[i] - expected) <= 16 * kUnit * std::abs(expected) + 1e-33);
+      }
+      kernels->rms_norm(y.data(), x.data(), w.data(), 1e-5F, n);
+      const double root = std::sqrt(dot_of(x.data(), x.data(), n).value / static_cast<double>(n) + 1e-5);
+      for (std::size_t i = 0; i < count; ++i) {
+        CHECK(std::abs(y[i] - x[i] / root * w[i]) <=
+              (static_cast<double>(n) / 2 + 8) * kUnit * std::abs(x[i] / root * w[i]));
+      }
+      y = x;
+      kernels->scale(-3.0F, y.data(), n);
+      for (std::size_t i = 0; i < count; ++i) CHECK(y[i] == -3.0F * x[i]);
+    }
+  }
+}
+
+}  // namespace spqr
