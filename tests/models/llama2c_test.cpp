@@ -184,8 +184,7 @@ TEST_CASE("llama2.c: the size of the file has to follow from its header") {
 
 TEST_CASE("llama2.c: headers that cannot be are refused") {
   for (std::size_t field = 0; field < 7; ++field) {
-    for (const std::int32_t value :
-         {0, -1, 7, 1 << 20, 0x7fffffff, static_cast<std::int32_t>(0x80000000U)}) {
+    for (const std::int32_t value : {0, -1, 7, 1 << 20, 0x7fffffff, static_cast<std::int32_t>(0x80000000U)}) {
       CAPTURE(field);
       CAPTURE(value);
       std::string bytes = legacy(3);
