@@ -22,7 +22,8 @@ class Generation {
              const GenerateCallbacks& callbacks)
       : session_(session), sampler_(sampler), options_(options), callbacks_(callbacks), stop_(options.stop) {
     if (session.tokenizer() != nullptr) {
-      decoder_.emplace(*session.tokenizer(), options.show_special);
+      // What is generated follows the prompt: no leading space is dropped.
+      decoder_.emplace(*session.tokenizer(), options.show_special, /*at_start=*/false);
       eos_ = session.tokenizer()->eos_ids();
     }
     const auto& configured = session.config().eos_token_ids;

@@ -17,7 +17,8 @@
 namespace spqr {
 namespace {
 
-// llama.cpp's names of several letters behind one dash, which option parsers read as a bundle of one-letter options.
+// llama.cpp's names of several letters behind one dash, which option parsers read as a bundle of one-letter
+// options.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kLongNames{{
     {"-cnv", "--conversation"},
     {"-sys", "--system-prompt"},
@@ -89,6 +90,8 @@ void install_interrupt_handler() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupted() { return interrupts.load() > 0; }
+bool interrupted() {
+  return interrupts.load() > 0;
+}
 
 }  // namespace spqr

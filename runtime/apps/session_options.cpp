@@ -2,13 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iostream>
-#include <iterator>
-#include <stdexcept>
-
 namespace spqr {
 
 void add_session_options(cxxopts::Options& options) {
@@ -58,16 +51,6 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
     throw UsageError(
         fmt::format("there is no backend '{}'; there are auto, cpu and reference", options.backend));
   return options;
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream in(path, std::ios::binary);
-  if (!in)
-    throw std::runtime_error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
-  return text;
 }
 
 }  // namespace spqr

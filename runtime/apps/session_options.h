@@ -1,7 +1,6 @@
 // The options that every tool which runs a model has.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 #include "runtime/apps/command_line.h"
@@ -13,9 +12,6 @@ namespace spqr {
 void add_session_options(cxxopts::Options& options);
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
-
-// The whole of a text file ("-": standard input). Throws std::runtime_error naming it.
-std::string read_text(const std::filesystem::path& path);
 
 // A positive whole number no larger than `most`, or UsageError.
 std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& name,

@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 
 #include "runtime/apps/session_options.h"
 #include "runtime/generate.h"
+#include "runtime/text_input.h"
 
 namespace {
 
@@ -118,23 +118,8 @@ std::string prompt_text(const cxxopts::ParseResult& parsed) {
 std::vector<std::int32_t> prompt_ids(const Session& session, const std::string& text, bool parse_special) {
   if (session.tokenizer() != nullptr)
     return session.tokenizer()->encode(text, {.add_special = true, .parse_special = parse_special});
-  std::vector<std::int32_t> ids;
-  std::istringstream in(text);
-  for (std::string word; in >> word;) {
-    std::size_t end = 0;
-    int id = -1;
-    try {
-      id = std::stoi(word, &end);
-    } catch (const std::exception&) {
-      end = 0;
-    }
-    if (end != word.size() || id < 0) {
-      throw std::runtime_error(
-          fmt::format("the model has no tokenizer and takes token ids only, but the prompt has '{}'", word));
-    }
-    ids.push_back(id);
-  }
-  return ids;
+  return parse_token_ids(text, session.config().vocab_size,
+                         "the model has no tokenizer and takes token ids only");
 }
 
 struct Speed {

@@ -1,0 +1,132 @@
+// spqr-perplexity: how well a model predicts a text.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "runtime/apps/session_options.h"
+#include "runtime/datasets.h"
+#include "runtime/perplexity.h"
+
+namespace {
+
+using namespace spqr;
+
+constexpr std::int64_t kLogitsTokens = 256;
+
+void add_perplexity_options(cxxopts::Options& options) {
+  options.add_options()("dataset", "how the file is read: wikitext2, ptb, ptb-new, c4, c4-new or text",
+                        cxxopts::value<std::string>()->default_value("text"))("f,file", "the text",
+                                                                              cxxopts::value<std::string>())(
+      "documents", "A-B: documents of a .jsonl file, counted from 1", cxxopts::value<std::string>())(
+      "windows", "evaluate at most this many windows", cxxopts::value<std::int64_t>())(
+      "tokens", "a file of token ids instead of a text: one window", cxxopts::value<std::string>())(
+      "json", "print one JSON object and nothing else");
+}
+
+DatasetOptions dataset_options(const cxxopts::ParseResult& parsed) {
+  DatasetOptions options;
+  options.name = parsed["dataset"].as<std::string>();
+  const auto& names = dataset_names();
+  if (std::find(names.begin(), names.end(), options.name) == names.end()) {
+    throw UsageError(fmt::format(
+        "there is no dataset '{}'; there are wikitext2, ptb, ptb-new, c4, c4-new and text", options.name));
+  }
+  if (parsed.count("file") == 0)
+    throw UsageError("no text; give one with -f FILE (or ids with --tokens FILE)");
+  options.file = parsed["file"].as<std::string>();
+  if (parsed.count("documents") > 0) {
+    if (!options.name.starts_with("c4")) throw UsageError("--documents is for the datasets c4 and c4-new");
+    try {
+      options.documents = parse_document_range(parsed["documents"].as<std::string>());
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(error.what());
+    }
+  }
+  if (parsed.count("windows") > 0) options.windows = positive(parsed, "windows");
+  return options;
+}
+
+struct Input {
+  std::string dataset;
+  TokenWindows text;
+};
+
+// Reads and tokenizes before the model's memory is planned: the window decides the context.
+Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& opening) {
+  const SpqrFile file = SpqrFile::open(opening.model, {.mmap = opening.mmap, .verify = false});
+  const ModelConfig config = parse_config(file.info().config_json, opening.model.string());
+  if (parsed.count("tokens") > 0) {
+    const auto path = parsed["tokens"].as<std::string>();
+    Input input{"tokens", {{parse_token_ids(read_text(path), config.vocab_size, path)}, 0}};
+    input.text.tokens = static_cast<std::int64_t>(input.text.windows[0].size());
+    if (input.text.tokens < 2)
+      throw std::runtime_error(fmt::format("{}: {} tokens, expected two or more", path, input.text.tokens));
+    return input;
+  }
+  DatasetOptions options = dataset_options(parsed);
+  options.window =
+      opening.context > 0 ? opening.context : std::min<std::int64_t>(2048, config.max_position_embeddings);
+  if (options.window < 2) throw UsageError("-c is 1, expected windows of two tokens or more");
+  if (file.info().tokenizer_files.empty())
+    throw std::runtime_error("the model has no tokenizer; give token ids with --tokens FILE");
+  return {options.name, load_windows(options, *load_tokenizer(file.info().tokenizer_files))};
+}
+
+int run(const cxxopts::ParseResult& parsed) {
+  SessionOptions opening = session_options(parsed);
+  const bool json = parsed.count("json") > 0;
+  if (parsed.count("tokens") > 0 &&
+      (parsed.count("file") > 0 || parsed.count("dataset") > 0 || parsed.count("documents") > 0)) {
+    throw UsageError("--tokens goes without -f, --dataset and --documents");
+  }
+  install_interrupt_handler();
+  const Input input = read_input(parsed, opening);
+  const auto window = static_cast<std::int64_t>(input.text.windows.front().size());
+  opening.context = window;
+  if (parsed.count("batch-size") == 0) opening.batch = std::min<std::int64_t>(window, 2048);
+  opening.logits_tokens = std::min(kLogitsTokens, window);
+  Session session(opening);
+  fmt::print(stderr, "backend {}, {} tokens of {}, {} windows of {}\n", session.backend_name(),
+             input.text.tokens, input.dataset, input.text.windows.size(), window);
+
+  const auto begin = std::chrono::steady_clock::now();
+  const auto progress = [&](std::int64_t done, double perplexity) {
+    if (json) return;
+    fmt::print("[{}] {:.4f}\n", done, perplexity);
+    std::fflush(stdout);
+  };
+  const Perplexity result = evaluate_perplexity(session, input.text.windows, progress, interrupted);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (result.interrupted)
+    throw std::runtime_error(
+        fmt::format("interrupted after {} of {} windows", result.windows, input.text.windows.size()));
+  if (json) {
+    const nlohmann::json object = {{"perplexity", result.perplexity},
+                                   {"standard_error", result.standard_error},
+                                   {"windows", result.windows},
+                                   {"tokens", result.windows * window},
+                                   {"predicted_tokens", result.predicted_tokens},
+                                   {"text_tokens", input.text.tokens},
+                                   {"seconds", seconds},
+                                   {"dataset", input.dataset},
+                                   {"context", window},
+                                   {"backend", session.backend_name()},
+                                   {"model", opening.model.filename().string()}};
+    fmt::print("{}\n", object.dump());
+  } else {
+    fmt::print("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n", result.perplexity,
+               result.standard_error, result.windows, window, seconds);
+  }
+  return kExitGood;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cxxopts::Options options("spqr-perplexity", "Measures how well a model predicts a text.");
+  spqr::add_session_options(options);
+  add_perplexity_options(options);
+  return spqr::run_tool(argc, argv, options, run);
+}

@@ -1,0 +1,77 @@
+#include "runtime/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace spqr {
+namespace {
+
+// Running mean and spread.   Source: Welford, Technometrics 4 (1962).
+class Spread {
+ public:
+  void add(double value) {
+    ++count_;
+    const double delta = value - mean_;
+    mean_ += delta / static_cast<double>(count_);
+    squares_ += delta * (value - mean_);
+  }
+  double error_of_mean() const {
+    const auto count = static_cast<double>(count_);
+    return count_ > 1 ? std::sqrt(squares_ / (count - 1) / count) : 0;
+  }
+  std::int64_t count() const { return count_; }
+
+ private:
+  std::int64_t count_ = 0;
+  double mean_ = 0;
+  double squares_ = 0;
+};
+
+}  // namespace
+
+double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
+  const auto maximum = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  double total = 0;
+  for (const float logit : logits) total += std::exp(static_cast<double>(logit) - maximum);
+  return std::log(total) + maximum - static_cast<double>(logits[static_cast<std::size_t>(id)]);
+}
+
+Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
+                               const PerplexityProgress& progress, const std::function<bool()>& stop) {
+  Perplexity result;
+  Spread spread;
+  double sum_of_means = 0;
+  for (const auto& window : windows) {
+    if (stop && stop()) {
+      result.interrupted = true;
+      break;
+    }
+    if (window.size() < 2) throw std::invalid_argument("perplexity needs windows of two tokens or more");
+    std::vector<double> losses(window.size() - 1);
+    session.rewind(0);
+    session.visit_logits(window, [&](Matrix logits, std::int64_t first) {
+#pragma omp parallel for schedule(static)
+      for (std::int64_t t = 0; t < logits.rows; ++t) {
+        const auto next = static_cast<std::size_t>(first + t + 1);
+        if (next == window.size()) continue;
+        losses[next - 1] = negative_log_likelihood(
+            {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
+      }
+    });
+    double sum = 0;
+    for (const double loss : losses) {
+      sum += loss;
+      spread.add(loss);
+    }
+    sum_of_means += sum / static_cast<double>(losses.size());
+    ++result.windows;
+    result.perplexity = std::exp(sum_of_means / static_cast<double>(result.windows));
+    if (progress) progress(result.windows, result.perplexity);
+  }
+  result.predicted_tokens = spread.count();
+  result.standard_error = result.perplexity * spread.error_of_mean();
+  return result;
+}
+
+}  // namespace spqr

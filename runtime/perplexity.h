@@ -1,0 +1,32 @@
+// Perplexity over token windows, each with an empty cache.   Source: arXiv 2306.03078, section 5.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "runtime/session.h"
+
+namespace spqr {
+
+// After each window: how many are done, and the perplexity over them.
+using PerplexityProgress = std::function<void(std::int64_t done, double perplexity)>;
+
+struct Perplexity {
+  double perplexity = 0;      // exp of the mean over windows of their mean negative log-likelihood
+  double standard_error = 0;  // of perplexity, from the spread of the tokens' negative log-likelihoods
+  std::int64_t windows = 0;
+  std::int64_t predicted_tokens = 0;
+  bool interrupted = false;  // some windows are missing
+};
+
+// Predicts tokens 2 .. n of every window. `stop` is asked before each window. Windows have at least two
+// tokens and fit the session's context.
+Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
+                               const PerplexityProgress& progress, const std::function<bool()>& stop);
+
+// -log softmax(logits)[id] in double precision.
+double negative_log_likelihood(std::span<const float> logits, std::int32_t id);
+
+}  // namespace spqr
