@@ -1,5 +1,5 @@
 // One thread inside BLAS while this lives: callers split work into tiles of fixed size themselves, so that
-// results do not depend on the number of threads. Process-wide setting; restores what it found.
+// results do not depend on the number of threads. Process-wide setting; the last one alive restores it.
 #pragma once
 
 namespace spqr {
@@ -10,9 +10,6 @@ class SingleThreadedBlas {
   ~SingleThreadedBlas();
   SingleThreadedBlas(const SingleThreadedBlas&) = delete;
   SingleThreadedBlas& operator=(const SingleThreadedBlas&) = delete;
-
- private:
-  int threads_before_;
 };
 
 }  // namespace spqr
