@@ -201,8 +201,8 @@ inline void expand_rows(const std::byte* unit, std::byte* bytes) {
   for (int i = 0; i < kRowVectors; ++i) {
     const u32x8 left = unit_codes<kBits>(unit, i);
     const u32x8 right = unit_codes<kBits>(unit, kRowVectors + i);
-    store(bytes + 64 * i, __builtin_shuffle(left, right, u32x8{0, 8, 1, 9, 2, 10, 3, 11}));
-    store(bytes + 64 * i + 32, __builtin_shuffle(left, right, u32x8{4, 12, 5, 13, 6, 14, 7, 15}));
+    store(bytes + 64 * i, __builtin_shufflevector(left, right, 0, 8, 1, 9, 2, 10, 3, 11));
+    store(bytes + 64 * i + 32, __builtin_shufflevector(left, right, 4, 12, 5, 13, 6, 14, 7, 15));
   }
 }
 

@@ -46,7 +46,7 @@ inline void decode_tile(const std::byte* tile, float sum, float* scales, float* 
   for (int half = 0; half < 2; ++half) {
     const auto first = load<u32x8>(tile + 64 * half);
     const auto last = load<u32x8>(tile + 64 * half + 32);
-    const u32x8 low = __builtin_shuffle(first, last, u32x8{0, 2, 4, 6, 8, 10, 12, 14});
+    const u32x8 low = __builtin_shufflevector(first, last, 0, 2, 4, 6, 8, 10, 12, 14);
     const f32x8 scale = second[0] * (to_f32(low & 7U) - second[1]);
     const f32x8 zero = second[2] * (to_f32(low >> 3 & 7U) - second[3]);
     store(scales + kLanes * half, scale);
