@@ -156,17 +156,20 @@ QuantizedModule quantize_linear(const std::string& module, std::span<float> w, s
                   input == nullptr ? std::span<const float>() : input->h);
 }
 
+SpqrFormat table_format(const TableScheme& table, const SpqrFormat& packed) {
+  if (table.scheme != Scheme::rtn) return packed;
+  return {.bits = table.bits,
+          .beta1 = kTableGroup,
+          .beta2 = 16,
+          .scale_bits = SpqrFormat::kUnquantized,
+          .zero_bits = SpqrFormat::kUnquantized};
+}
+
 QuantizedModule quantize_table(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
                                const TableScheme& table, const QuantizeOptions& options,
                                const InputStatistics* input) {
   QuantizeOptions chosen = options;
-  if (table.scheme == Scheme::rtn) {
-    chosen.format = {.bits = table.bits,
-                     .beta1 = kTableGroup,
-                     .beta2 = 16,
-                     .scale_bits = SpqrFormat::kUnquantized,
-                     .zero_bits = SpqrFormat::kUnquantized};
-  }
+  chosen.format = table_format(table, options.format);
   QuantizedModule result;
   if (table.scheme == Scheme::spqr && input == nullptr) {
     chosen.permutation = PermutationOrder::identity;

@@ -51,6 +51,9 @@ struct QuantizedModule {
 QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
                                 Scheme scheme, const QuantizeOptions& options, const InputStatistics* input);
 
+// Format of a packed embedding or head: `packed` for spqr, groups of 32 with f16 statistics for rtn.
+SpqrFormat table_format(const TableScheme& table, const SpqrFormat& packed);
+
 // Likewise for embedding and head.  `input`: of the head, for TableScheme spqr; null: every column counts
 // alike.
 QuantizedModule quantize_table(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,

@@ -9,6 +9,7 @@
 #include "runtime/apps/command_line.h"
 #include "runtime/progress.h"
 #include "runtime/quantize_pipeline.h"
+#include "runtime/synthetic.h"
 
 namespace spqr {
 namespace {
@@ -111,6 +112,28 @@ void print_summary(const QuantizeSummary& summary, bool json) {
              format_duration(summary.times.total));
 }
 
+// MODEL OUT, or with --synthetic only OUT.
+void read_paths(const cxxopts::ParseResult& options, const std::string& synthetic, QuantizeJob& job) {
+  const std::size_t given = options.count("model") + options.count("out");
+  if (synthetic.empty()) {
+    if (given < 2) throw UsageError("MODEL and OUT are missing");
+    job.model = options["model"].as<std::string>();
+    job.out = options["out"].as<std::string>();
+    return;
+  }
+  if (given != 1) throw UsageError("--synthetic takes OUT alone");
+  for (const char* name : {"calibration", "documents", "true-sequential", "resume", "activations-on-disk"}) {
+    if (options.count(name) > 0) throw UsageError(fmt::format("--{} cannot be used with --synthetic", name));
+  }
+  if (!job.tokenizer.empty()) throw UsageError("--tokenizer cannot be used with --synthetic");
+  try {
+    synthetic_config(synthetic);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
+  job.out = options[options.count("model") > 0 ? "model" : "out"].as<std::string>();
+}
+
 int quantize(const cxxopts::ParseResult& options) {
   QuantizeJob job;
   job.settings = settings_of(options);
@@ -118,13 +141,13 @@ int quantize(const cxxopts::ParseResult& options) {
   job.threads = options["threads"].as<int>();
   job.activations_on_disk = options.count("activations-on-disk") > 0;
   job.resume = options.count("resume") > 0;
-  if (options.count("model") == 0 || options.count("out") == 0) throw UsageError("MODEL and OUT are missing");
-  job.model = options["model"].as<std::string>();
-  job.out = options["out"].as<std::string>();
+  const std::string synthetic = options["synthetic"].as<std::string>();
+  read_paths(options, synthetic, job);
   Terminal terminal(options.count("quiet") > 0);
   install_interrupt_handler();
   try {
-    const QuantizeSummary summary = quantize_model(job, terminal);
+    const QuantizeSummary summary =
+        synthetic.empty() ? quantize_model(job, terminal) : write_synthetic(synthetic, job, terminal);
     terminal.clear();
     print_summary(summary, options.count("json") > 0);
   } catch (const QuantizeCancelled& cancelled) {
@@ -140,7 +163,7 @@ int quantize(const cxxopts::ParseResult& options) {
 
 void add_options(cxxopts::Options& options) {
   const auto text = [] { return cxxopts::value<std::string>(); };
-  options.positional_help("MODEL OUT.spqr");
+  options.positional_help("MODEL OUT.spqr  |  --synthetic SHAPE OUT.spqr");
   options.add_options()("model", "checkpoint", text())("out", "file to write", text());
   options.parse_positional({"model", "out"});
   options.add_options("What")                                                                           //
@@ -160,7 +183,10 @@ void add_options(cxxopts::Options& options) {
       ("true-sequential", "calibrate each group of linears on those before it quantized")               //
       ("embedding-scheme", "f16 (default), f32, rtn8, rtn6, rtn5, rtn4, spqr", text(), "S")             //
       ("head-scheme", "likewise; a tied head follows the embedding unless this is given", text(), "S")  //
-      ("tokenizer", "of a model that has none, or in place of its own", text()->default_value(""), "FILE");
+      ("synthetic",
+       "random weights instead of MODEL: tinyllama-1.1b, llama-7b, -13b, -33b, -65b or a config.json",
+       text()->default_value(""), "SHAPE")("tokenizer", "of a model that has none, or in place of its own",
+                                           text()->default_value(""), "FILE");
   options.add_options("Calibration")  //
       ("calibration", "text, .jsonl with \"text\", or token ids where there is no tokenizer", text(),
        "FILE")                                                                  //
