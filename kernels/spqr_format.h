@@ -9,8 +9,7 @@ namespace spqr {
 
 // Parameters of one matrix W (m, n) = (out_features, in_features).
 //   w = s (q - z) + outlier      s, z: one pair per row and group of beta1 columns ("first level")
-//   s = ss (qs - sz), z = zs (qz - zz)       one quadruple per group of columns and beta2 rows ("second
-//   level")
+//   s = ss (qs - sz), z = zs (qz - zz)       a quadruple per group and beta2 rows ("second level")
 struct SpqrFormat {
   static constexpr std::int64_t kWholeRow = 0;
   static constexpr int kUnquantized = 16;
@@ -24,9 +23,8 @@ struct SpqrFormat {
   bool quantized_statistics() const { return scale_bits != kUnquantized; }
   std::int64_t group_columns(std::int64_t n) const { return beta1 == kWholeRow ? n : beta1; }
   std::int64_t groups(std::int64_t n) const { return (n + group_columns(n) - 1) / group_columns(n); }
-  std::int64_t tiles(std::int64_t m) const {
-    return (m + beta2 - 1) / beta2;
-  }  // second-level groups in a column
+  // Second-level groups in a column of m rows.
+  std::int64_t tiles(std::int64_t m) const { return (m + beta2 - 1) / beta2; }
   bool operator==(const SpqrFormat&) const = default;
 };
 
@@ -53,10 +51,9 @@ struct SpqrParts {
   std::vector<float> scales;               // (groups, m)   unquantized statistics
   std::vector<float> zeros;                // (groups, m)
   std::vector<std::uint32_t> row_offsets;  // (m + 1)   outliers, CSR; empty if there are none
-  std::vector<std::uint16_t>
-      columns;                      // (nnz)     ascending within a row; n <= 65536 where there are outliers
-  std::vector<float> values;        // (nnz)     added to the dense value
-  std::vector<std::uint32_t> perm;  // (n) or empty
+  std::vector<std::uint16_t> columns;      // (nnz)     ascending within a row; n <= 65536 if any
+  std::vector<float> values;               // (nnz)     added to the dense value
+  std::vector<std::uint32_t> perm;         // (n) or empty
 };
 
 // W as the parts mean it, f32 (m, n) in the original column order.

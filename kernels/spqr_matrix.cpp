@@ -47,6 +47,8 @@ void validate_outliers(const SpqrMatrix& matrix) {
     require(matrix.col_vals.empty(), "there are outliers but no row offsets");
     return;
   }
+  require(matrix.n <= 65536,
+          "rows of " + std::to_string(matrix.n) + " weights have outliers; columns have 16 bits");
   const auto rows = static_cast<std::size_t>(matrix.m);
   require(offsets.size() == rows + 1, expected("row_offsets", rows + 1, offsets.size()));
   require(offsets[0] == 0, "row_offsets[0] is " + std::to_string(offsets[0]) + ", not 0");

@@ -1,5 +1,5 @@
 // The packed weight: one matrix as it lies in a .spqr file and as the CPU kernels read it.
-// The bit picture is in models/FORMAT.md; this header is the only place that knows it in code.
+// The bit picture is in models/FORMAT.md, and in code in kernels/spqr_layout.h.
 #pragma once
 
 #include <cstddef>
@@ -16,11 +16,14 @@ struct SpqrMatrix {
   SpqrFormat format;
   std::int64_t m = 0;
   std::int64_t n = 0;
-  float factor = 1;  // multiplies every stored scale (ss, or s if unquantized)
-  std::span<const std::byte>
-      dense;  // packed codes and statistics, packed_bytes(format, m, n), 64-byte aligned
-  std::span<const std::uint32_t> row_offsets;  // (m + 1), or empty: no outliers
-  std::span<const std::uint32_t> col_vals;  // (nnz) low half: column (permuted order), high half: f16 addend
+  // Multiplies every stored scale (ss, or s if unquantized); a power of two.
+  float factor = 1;
+  // Codes and statistics, packed_bytes(format, m, n). Any alignment works; 64 bytes is fastest.
+  std::span<const std::byte> dense;
+  // (m + 1), or empty: no outliers
+  std::span<const std::uint32_t> row_offsets;
+  // (nnz) low half: column (permuted order), high half: f16 addend
+  std::span<const std::uint32_t> col_vals;
 
   std::size_t bytes() const { return dense.size_bytes() + row_offsets.size_bytes() + col_vals.size_bytes(); }
 };
@@ -47,8 +50,10 @@ std::size_t packed_bytes(const SpqrFormat& format, std::int64_t m, std::int64_t 
 PackedMatrix pack(const SpqrParts& parts);
 SpqrParts unpack(const SpqrMatrix& matrix);
 
-// Checks what a hostile file can get wrong: extents, sizes, row offsets that fall or end elsewhere, columns
-// out of range or not ascending, values that are not finite. Throws std::invalid_argument with a sentence.
+// Checks what a hostile file can get wrong: format, extents, sizes, factor, row offsets that fall or end
+// elsewhere, columns out of range or not ascending, outliers that are not finite. Throws
+// std::invalid_argument with a sentence, std::overflow_error for extents that no file can have. `dense` is
+// not read: any bytes decode to something (statistics may be infinite or NaN, and then so are weights).
 void validate(const SpqrMatrix& matrix);
 
 // Row `row` of W, dense and sparse part, f32 (n), in the stored (permuted) column order: the specification in
