@@ -16,9 +16,9 @@ namespace spqr {
 struct DatasetOptions {
   std::string name;  // wikitext2, ptb, ptb-new, c4, c4-new or text
   std::filesystem::path file;
-  std::optional<DocumentRange> documents;  // of the .jsonl files of c4 and c4-new
-  std::int64_t window = 2048;              // tokens
-  std::int64_t windows = 0;                // at most this many; 0: all there are
+  std::optional<DocumentRange> documents{};  // of the .jsonl files of c4 and c4-new
+  std::int64_t window = 2048;                // tokens
+  std::int64_t windows = 0;                  // at most this many; 0: all there are
 };
 
 struct TokenWindows {

@@ -22,8 +22,6 @@ class Generation {
              const GenerateCallbacks& callbacks)
       : session_(session), sampler_(sampler), options_(options), callbacks_(callbacks), stop_(options.stop) {
     if (session.tokenizer() != nullptr) {
-      // What is generated follows the prompt: no leading space is dropped.
-      decoder_.emplace(*session.tokenizer(), options.show_special, /*at_start=*/false);
       eos_ = session.tokenizer()->eos_ids();
     }
     const auto& configured = session.config().eos_token_ids;
@@ -33,6 +31,11 @@ class Generation {
   GenerateResult run(std::span<const std::int32_t> prompt) {
     result_.prompt_tokens = static_cast<std::int64_t>(prompt.size());
     sequence_.assign(prompt.begin(), prompt.end());
+    if (const Tokenizer* tokenizer = session_.tokenizer()) {
+      // Only after nothing but BOS does a text begin, and may drop a leading space.
+      const bool at_start = prompt.size() == 1 && prompt.front() == tokenizer->bos_id();
+      decoder_.emplace(*tokenizer, options_.show_special, at_start);
+    }
     for (const std::int32_t id : prompt) sampler_.accept(id);
     auto begin = std::chrono::steady_clock::now();
     std::span<const float> logits = session_.forward(prompt);

@@ -16,9 +16,9 @@ namespace spqr {
 struct GenerateOptions {
   std::int64_t max_tokens = -1;  // -1: until the model ends or the context is full
   bool ignore_eos = false;
-  std::vector<std::string> stop;  // text that ends generation; it is not part of the result
-  bool context_shift = false;     // full context: forget the older half and go on
-  bool show_special = false;      // special tokens are part of the text
+  std::vector<std::string> stop{};  // text that ends generation; it is not part of the result
+  bool context_shift = false;       // full context: forget the older half and go on
+  bool show_special = false;        // special tokens are part of the text
 };
 
 enum class FinishReason : std::uint8_t { length, eos, stop, context, interrupted };

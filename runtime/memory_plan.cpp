@@ -37,15 +37,29 @@ std::size_t system_available() {
   return kUnlimited;
 }
 
-// Limit less use, of cgroup v2 or v1 as containers see them.
+struct ControlGroupFiles {
+  const char *limit, *use, *statistics;
+  const char *inactive, *active;  // names in `statistics` of file pages, which count as used but give way
+};
+
+// Cgroup v2 and v1, as containers see their own.
+constexpr ControlGroupFiles kControlGroups[] = {
+    {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+     "inactive_file", "active_file"},
+    {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file", "total_active_file"}};
+
 std::size_t control_group_available() {
-  for (const auto& [limit_file, use_file] :
-       {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        std::pair{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                  "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
-    const auto limit = number_in(limit_file);
-    const auto use = number_in(use_file);
-    if (limit && use) return *limit > *use ? *limit - *use : 0;
+  for (const ControlGroupFiles& group : kControlGroups) {
+    const auto limit = number_in(group.limit);
+    auto use = number_in(group.use);
+    if (!limit || !use) continue;
+    std::ifstream statistics(group.statistics);
+    std::string name;
+    for (std::size_t value = 0; statistics >> name >> value;) {
+      if (name == group.inactive || name == group.active) *use -= std::min(*use, value);
+    }
+    return *limit > *use ? *limit - *use : 0;
   }
   return kUnlimited;
 }
@@ -71,33 +85,39 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, DTyp
   needs.weights = file_bytes;
   needs.cache_per_token = KvCache::bytes(config, 1, cache_dtype);
   // Twice the rows: the stream of activations, and the backend's normed or gathered copy of it.
-  needs.workspace = workspace_bytes(config, batch) + 2 * row * static_cast<std::size_t>(batch) + logits;
+  // Logits twice: the backend's, and a copy to choose from.
+  needs.workspace = workspace_bytes(config, batch) + 2 * row * static_cast<std::size_t>(batch) + 2 * logits;
   return needs;
+}
+
+std::size_t MemoryPlan::cache() const {
+  std::size_t bytes = 0;
+  return __builtin_mul_overflow(needs.cache_per_token, static_cast<std::size_t>(context), &bytes) ? kUnlimited
+                                                                                                  : bytes;
+}
+
+std::size_t MemoryPlan::total() const {
+  std::size_t bytes = 0;
+  const bool overflow = __builtin_add_overflow(needs.weights, needs.workspace, &bytes) ||
+                        __builtin_add_overflow(bytes, cache(), &bytes);
+  return overflow ? kUnlimited : bytes;
 }
 
 MemoryPlan plan_memory(const MemoryNeeds& needs, std::int64_t context, std::int64_t model_maximum,
                        std::size_t available) {
+  const std::size_t fixed = MemoryPlan{needs, 0}.total();
+  const std::size_t room = available > fixed ? available - fixed : 0;
+  const auto fits = static_cast<std::int64_t>(room / std::max<std::size_t>(needs.cache_per_token, 1));
   MemoryPlan plan{needs, context};
-  const std::size_t fixed = needs.weights + needs.workspace;
-  if (context == 0) {
-    plan.context = std::min(model_maximum, kDefaultContext);
-    if (available > fixed) {
-      const auto fits =
-          static_cast<std::int64_t>((available - fixed) / std::max<std::size_t>(needs.cache_per_token, 1));
-      plan.context = std::max<std::int64_t>(1, std::min(plan.context, fits));
-    }
-  }
-  if (plan.total() > available) {
-    throw std::runtime_error(fmt::format(
-        "too little memory: {} of weights, {} of KV cache for {} tokens and {} of workspace are {}, but {} "
-        "are available{}",
-        human_bytes(needs.weights), human_bytes(plan.cache()), plan.context, human_bytes(needs.workspace),
-        human_bytes(plan.total()), human_bytes(available),
-        available > fixed ? fmt::format("; -c {} would fit",
-                                        (available - fixed) / std::max<std::size_t>(needs.cache_per_token, 1))
-                          : ""));
-  }
-  return plan;
+  if (context == 0)
+    plan.context = std::max<std::int64_t>(1, std::min({model_maximum, kDefaultContext, fits}));
+  if (plan.total() <= available) return plan;
+  throw std::runtime_error(fmt::format(
+      "too little memory: {} of weights, {} of KV cache for {} tokens and {} of workspace are {}, but {} are "
+      "available{}",
+      human_bytes(needs.weights), human_bytes(plan.cache()), plan.context, human_bytes(needs.workspace),
+      human_bytes(plan.total()), human_bytes(available),
+      fits > 0 ? fmt::format("; -c {} would fit", fits) : ""));
 }
 
 std::size_t available_memory() {

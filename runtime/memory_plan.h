@@ -19,8 +19,9 @@ struct MemoryNeeds {
 struct MemoryPlan {
   MemoryNeeds needs;
   std::int64_t context = 0;
-  std::size_t cache() const { return needs.cache_per_token * static_cast<std::size_t>(context); }
-  std::size_t total() const { return needs.weights + cache() + needs.workspace; }
+  // Bytes; the largest number where they are more.
+  std::size_t cache() const;
+  std::size_t total() const;
 };
 
 // batch: tokens that one forward pass takes; logits_tokens: those whose logits are wanted at once.

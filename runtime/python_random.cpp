@@ -57,7 +57,7 @@ std::int64_t PythonRandom::randint(std::int64_t low, std::int64_t high) {
     throw std::invalid_argument("PythonRandom: empty or too wide a range");
   const auto count = static_cast<std::uint64_t>(high - low + 1);
   // _randbelow_with_getrandbits: as many bits as the count has, anew until they are below it.
-  const int bits = std::bit_width(count);
+  const auto bits = static_cast<int>(std::bit_width(count));
   while (true) {
     std::uint64_t value = next();
     if (bits <= 32) {

@@ -57,8 +57,15 @@ void Sampler::penalize(std::vector<Candidate>& candidates) const {
 
 std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> banned) {
   candidates_.clear();
-  for (std::size_t i = 0; i < logits.size(); ++i)
+  float best = -INFINITY;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i])) best = NAN;
+    best = logits[i] > best ? logits[i] : best;
     candidates_.push_back({static_cast<std::int32_t>(i), logits[i]});
+  }
+  if (!std::isfinite(best)) {
+    throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
+  }
   penalize(candidates_);
   for (const std::int32_t id : banned) {
     if (id >= 0 && static_cast<std::size_t>(id) < logits.size())

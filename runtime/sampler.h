@@ -28,7 +28,8 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
 
-  // The order is llama.cpp's: penalties, top-k, top-p, min-p, temperature. `banned` (or -1) is never chosen.
+  // The order is llama.cpp's: penalties, top-k, top-p, min-p, temperature. `banned` ids are never chosen.
+  // Throws std::runtime_error where logits are no numbers.
   std::int32_t sample(std::span<const float> logits, std::span<const std::int32_t> banned = {});
   // Tells of a token that is now part of the sequence, chosen here or not: penalties look at it.
   void accept(std::int32_t id);

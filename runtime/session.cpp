@@ -9,18 +9,22 @@
 namespace spqr {
 
 Session::Session(const SessionOptions& options)
-    : file_(SpqrFile::open(options.model, {.mmap = options.mmap, .verify = options.verify})),
+    : begin_(std::chrono::steady_clock::now()),
+      file_(SpqrFile::open(options.model, {.mmap = true, .verify = false})),
       logits_tokens_(options.logits_tokens) {
-  const auto begin = std::chrono::steady_clock::now();
   const ModelConfig config = parse_config(file_.info().config_json, options.model.string());
   if (options.context > config.max_position_embeddings) {
-    throw std::runtime_error(fmt::format("a context of {} tokens: the model was made for {}", options.context,
-                                         config.max_position_embeddings));
+    throw std::runtime_error(
+        fmt::format("a context of {} tokens: the model was made for {}; give -c {} or less", options.context,
+                    config.max_position_embeddings, config.max_position_embeddings));
   }
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
   plan_ = plan_memory(memory_needs(config, file_.file_bytes(), options.cache_dtype, batch_, logits_tokens_),
                       options.context, config.max_position_embeddings, available_memory());
+  // Only now that there is room for it: a mapped file is not read before it is used.
+  if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
+  if (options.mmap && options.verify) file_.verify();
   backend_ = make_backend(options.backend, {options.threads});
   weights_ = spqr::make_weight_source(file_);
   model_ = make_model(config, *weights_, *backend_, batch_, {});
@@ -33,7 +37,7 @@ Session::Session(const SessionOptions& options)
   activations_ = floats(batch_, config.hidden_size);
   logits_ = floats(logits_tokens_, config.vocab_size);
   host_logits_.resize(static_cast<std::size_t>(logits_tokens_ * config.vocab_size));
-  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
 }
 
 void Session::run_blocks(std::span<const std::int32_t> ids,

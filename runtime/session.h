@@ -1,6 +1,7 @@
 // A model that is ready to run: file, backend, weights in place, KV cache, tokenizer.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -19,7 +20,7 @@
 namespace spqr {
 
 struct SessionOptions {
-  std::filesystem::path model;
+  std::filesystem::path model{};
   std::string backend = "auto";
   int threads = 0;           // 0: one per core
   std::int64_t context = 0;  // tokens of KV cache; 0: the smallest of the model's maximum, 4096 and what fits
@@ -62,6 +63,7 @@ class Session {
   void run_blocks(std::span<const std::int32_t> ids,
                   const std::function<void(Matrix x, std::int64_t first, bool last)>& each);
 
+  std::chrono::steady_clock::time_point begin_;
   SpqrFile file_;
   std::int64_t batch_;
   std::int64_t logits_tokens_;
