@@ -35,6 +35,61 @@ std::string checksum(std::span<const std::byte> bytes) {
   return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
 }
 
+std::string framed(const std::string& header, std::uint64_t size) {
+  std::string text(sizeof(std::uint64_t), '\0');
+  const std::uint64_t length = size - text.size();
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(length >> (8 * i) & 0xffU);
+  text += header;
+  text.resize(size, ' ');
+  return text;
+}
+
+std::string dtype_name(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "F32";
+    case DType::f16:
+      return "F16";
+    case DType::bf16:
+      return "BF16";
+    default:
+      throw std::invalid_argument(
+          fmt::format("a dense tensor of {} cannot be stored, expected f32, f16 or bf16", name_of(dtype)));
+  }
+}
+
+std::vector<std::uint16_t> row_counts(std::span<const std::uint32_t> row_offsets) {
+  std::vector<std::uint16_t> counts;
+  for (std::size_t row = 0; row + 1 < row_offsets.size(); ++row) {
+    const std::uint32_t count = row_offsets[row + 1] - row_offsets[row];
+    if (row_offsets[row + 1] < row_offsets[row] || count > std::numeric_limits<std::uint16_t>::max()) {
+      throw std::invalid_argument(
+          fmt::format("row {} has outliers {} to {}; a row of a .spqr file has 0 to 65535 of them", row,
+                      row_offsets[row], row_offsets[row + 1]));
+    }
+    counts.push_back(static_cast<std::uint16_t>(count));
+  }
+  return counts;
+}
+
+std::vector<std::uint32_t> row_offsets(std::span<const std::uint16_t> row_counts, std::int64_t nnz,
+                                       const std::string& where) {
+  std::vector<std::uint32_t> offsets;
+  offsets.reserve(row_counts.size() + 1);
+  std::int64_t sum = 0;
+  offsets.push_back(0);
+  for (const std::uint16_t count : row_counts) {
+    sum += count;
+    if (sum > nnz) break;
+    offsets.push_back(static_cast<std::uint32_t>(sum));
+  }
+  if (sum != nnz) {
+    throw std::runtime_error(fmt::format("{}: its counts add up to {} outliers {}, expected {}", where, sum,
+                                         sum > nnz ? "or more" : "in all", nnz));
+  }
+  return offsets;
+}
+
 nlohmann::json to_json(const MatrixEntry& entry) {
   const SpqrFormat& f = entry.format;
   nlohmann::json object = {{"m", entry.m},

@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/spqr_matrix.h"
+#include "kernels/tensor.h"
 
 namespace spqr::container {
 
@@ -26,9 +28,9 @@ inline constexpr const char* kMatricesKey = "matrices";
 inline constexpr const char* kTokenizerKey = "tokenizer";
 inline constexpr const char* kChecksumsKey = "checksums";
 
-// Tensors of a packed module M: M.dense, M.row_offsets, M.col_vals.
+// Tensors of a packed module M: M.dense, M.row_counts, M.col_vals.
 inline constexpr const char* kDense = ".dense";
-inline constexpr const char* kRowOffsets = ".row_offsets";
+inline constexpr const char* kRowCounts = ".row_counts";
 inline constexpr const char* kColVals = ".col_vals";
 inline constexpr const char* kTokenizerPrefix = "tokenizer/";
 inline constexpr const char* kPaddingPrefix = "padding/";
@@ -37,10 +39,31 @@ constexpr std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// Entries of a u32 array that ends on the alignment.
-constexpr std::int64_t aligned_u32(std::int64_t entries) {
-  return (entries + 15) / 16 * 16;
+// A header of `text_bytes` with its length field, up to where the data may begin.
+constexpr std::size_t framed_bytes(std::size_t text_bytes) {
+  return aligned(sizeof(std::uint64_t) + text_bytes);
 }
+// The length field and the header, filled up with spaces to `size` bytes in all.
+std::string framed(const std::string& header, std::uint64_t size);
+
+// safetensors' name of f32, f16 and bf16; throws std::invalid_argument for others.
+std::string dtype_name(DType dtype);
+
+// Entries of an array of elements of `element` bytes that ends on the alignment.
+constexpr std::int64_t aligned_entries(std::int64_t entries, std::size_t element) {
+  const auto step = static_cast<std::int64_t>(kAlignment / element);
+  return (entries + step - 1) / step * step;
+}
+
+// Permutations of at most this many columns are stored as u16, others as u32.
+inline constexpr std::int64_t kNarrowColumns = 65536;
+
+// The file has a u16 for every row where memory has u32 offsets: in small matrices the offsets would be more
+// than 1 % of it. row_counts() throws std::invalid_argument for a row with more outliers than u16 counts,
+// row_offsets() std::runtime_error naming `where` unless the counts add up to nnz.
+std::vector<std::uint16_t> row_counts(std::span<const std::uint32_t> row_offsets);
+std::vector<std::uint32_t> row_offsets(std::span<const std::uint16_t> row_counts, std::int64_t nnz,
+                                       const std::string& where);
 
 // XXH3-64 of the bytes, 16 lower-case hexadecimal digits.
 std::string checksum(std::span<const std::byte> bytes);

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cstring>
+#include <deque>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -24,7 +25,8 @@ struct SpqrFile::State {
   nlohmann::json checksums;
   std::vector<SpqrFileModule> modules;
   std::map<std::string, std::size_t, std::less<>> module_index;
-  std::map<std::string, std::span<const std::uint32_t>, std::less<>> perms;
+  std::map<std::string, std::vector<std::uint32_t>, std::less<>> perms;
+  std::deque<std::vector<std::uint32_t>> row_offsets;           // of the modules with outliers
   std::map<std::string, TensorView, std::less<>> plain;         // norms
   std::map<std::string, std::vector<float>, std::less<>> wide;  // biases that are not stored as f32
 
@@ -39,8 +41,10 @@ struct SpqrFile::State {
   void read_dense();
   void add_matrix(const std::string& module, const MatrixEntry& entry);
   const SafetensorsTensor& tensor(const std::string& name, const char* dtype, std::int64_t elements) const;
-  std::span<const std::uint32_t> u32(const std::string& name, std::int64_t entries) const;
-  std::span<const std::uint32_t> perm(const std::string& name, std::int64_t n);
+  // An array without its padding; T: u16 or u32.
+  template <typename T>
+  std::span<const T> array(const std::string& name, std::int64_t entries) const;
+  void read_perm(const std::string& name, std::int64_t n);
   std::span<const float> bias(const std::string& module, std::int64_t m);
 };
 
@@ -133,22 +137,30 @@ const SafetensorsTensor& SpqrFile::State::tensor(const std::string& name, const 
   return *found;
 }
 
-std::span<const std::uint32_t> SpqrFile::State::u32(const std::string& name, std::int64_t entries) const {
-  const SafetensorsTensor& found = tensor(name, "U32", container::aligned_u32(entries));
-  return {reinterpret_cast<const std::uint32_t*>(found.data.data()), static_cast<std::size_t>(entries)};
+template <typename T>
+std::span<const T> SpqrFile::State::array(const std::string& name, std::int64_t entries) const {
+  const SafetensorsTensor& found =
+      tensor(name, sizeof(T) == 2 ? "U16" : "U32", container::aligned_entries(entries, sizeof(T)));
+  return {reinterpret_cast<const T*>(found.data.data()), static_cast<std::size_t>(entries)};
 }
 
-std::span<const std::uint32_t> SpqrFile::State::perm(const std::string& name, std::int64_t n) {
-  if (name.empty()) return {};
+void SpqrFile::State::read_perm(const std::string& name, std::int64_t n) {
+  if (name.empty()) return;
   if (const auto known = perms.find(name); known != perms.end()) {
-    if (static_cast<std::int64_t>(known->second.size()) == n) return known->second;
+    if (static_cast<std::int64_t>(known->second.size()) == n) return;
     fail(fmt::format("tensor '{}' permutes {} columns for one module and {} for another", name,
                      known->second.size(), n));
   }
-  const auto read = u32(name, n);
-  check_permutation(read, where(fmt::format("tensor '{}'", name)));
-  perms[name] = read;
-  return read;
+  std::vector<std::uint32_t> perm;
+  if (n <= container::kNarrowColumns) {
+    const auto stored = array<std::uint16_t>(name, n);
+    perm.assign(stored.begin(), stored.end());
+  } else {
+    const auto stored = array<std::uint32_t>(name, n);
+    perm.assign(stored.begin(), stored.end());
+  }
+  check_permutation(perm, where(fmt::format("tensor '{}'", name)));
+  perms.emplace(name, std::move(perm));
 }
 
 // Empty if the module has none.
@@ -184,8 +196,11 @@ void SpqrFile::State::add_matrix(const std::string& module, const MatrixEntry& e
         tensor(module + container::kDense, "U8", static_cast<std::int64_t>(container::aligned(bytes)))
             .data.first(bytes);
     if (entry.nnz > 0) {
-      matrix.row_offsets = u32(module + container::kRowOffsets, entry.m + 1);
-      matrix.col_vals = u32(module + container::kColVals, entry.nnz);
+      const std::string counts = module + container::kRowCounts;
+      row_offsets.push_back(container::row_offsets(array<std::uint16_t>(counts, entry.m), entry.nnz,
+                                                   where(fmt::format("tensor '{}'", counts))));
+      matrix.row_offsets = row_offsets.back();
+      matrix.col_vals = array<std::uint32_t>(module + container::kColVals, entry.nnz);
     }
     validate(matrix);
   } catch (const std::logic_error& error) {
@@ -193,7 +208,7 @@ void SpqrFile::State::add_matrix(const std::string& module, const MatrixEntry& e
   } catch (const std::overflow_error& error) {
     fail(fmt::format("module '{}': {}", module, error.what()));
   }
-  perm(entry.perm, entry.n);
+  read_perm(entry.perm, entry.n);
   modules.push_back({module, {matrix, bias(module, entry.m)}, entry.perm});
 }
 
@@ -210,7 +225,7 @@ void SpqrFile::State::read_matrices() {
 void SpqrFile::State::read_dense() {
   std::set<std::string> used;
   for (const SpqrFileModule& module : modules) {
-    for (const char* suffix : {container::kDense, container::kRowOffsets, container::kColVals})
+    for (const char* suffix : {container::kDense, container::kRowCounts, container::kColVals})
       used.insert(module.name + suffix);
   }
   for (const SafetensorsTensor& t : file.tensors()) {

@@ -21,7 +21,6 @@ namespace {
 constexpr std::uint64_t kHeaderRoom = 1U << 20U;
 // Below this the data is copied behind a header of the right size rather than leaving the room as spaces.
 constexpr std::uint64_t kCompactBelow = 64U << 20U;
-constexpr std::uint64_t kLengthBytes = 8;
 
 struct WrittenTensor {
   std::string name;
@@ -31,20 +30,6 @@ struct WrittenTensor {
   std::uint64_t bytes = 0;
   std::string checksum;  // empty: padding
 };
-
-std::string safetensors_dtype(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "F32";
-    case DType::f16:
-      return "F16";
-    case DType::bf16:
-      return "BF16";
-    default:
-      throw std::invalid_argument(
-          fmt::format("a dense tensor of {} cannot be stored, expected f32, f16 or bf16", name_of(dtype)));
-  }
-}
 
 }  // namespace
 
@@ -70,6 +55,7 @@ struct SpqrFileWriter::State {
   void add_padded(const std::string& name, const std::string& dtype, std::size_t element,
                   std::span<const std::byte> bytes);
   void pad();
+  void add_perm(const std::string& module, const std::string& name, std::span<const std::uint32_t> perm);
   // The first `bytes` bytes of a tensor that was added.
   void read(const std::string& name, void* out, std::size_t bytes) const;
   container::MatrixEntry entry(const std::string& module) const;
@@ -168,6 +154,31 @@ void SpqrFileWriter::State::pad() {
       zeros);
 }
 
+// Permutations of modules with one input are the same and are stored once.
+void SpqrFileWriter::State::add_perm(const std::string& module, const std::string& name,
+                                     std::span<const std::uint32_t> perm) {
+  for (const std::uint32_t column : perm) {
+    if (column >= perm.size()) {
+      throw std::invalid_argument(fmt::format("module '{}': permutation '{}' of {} columns has an entry {}",
+                                              module, name, perm.size(), column));
+    }
+  }
+  const bool narrow = static_cast<std::int64_t>(perm.size()) <= container::kNarrowColumns;
+  const std::vector<std::uint16_t> halves(narrow ? perm.begin() : perm.end(), perm.end());
+  const auto bytes = narrow ? std::as_bytes(std::span(halves)) : std::as_bytes(perm);
+  const auto known = index.find(name);
+  if (known == index.end()) {
+    add_padded(name, narrow ? "U16" : "U32", narrow ? sizeof(std::uint16_t) : sizeof(std::uint32_t), bytes);
+    return;
+  }
+  std::vector<std::byte> padded(bytes.begin(), bytes.end());
+  padded.resize(container::aligned(padded.size()));
+  if (container::checksum(padded) != tensors[known->second].checksum) {
+    throw std::invalid_argument(
+        fmt::format("module '{}': permutation '{}' is there with other contents", module, name));
+  }
+}
+
 void SpqrFileWriter::State::read(const std::string& name, void* out, std::size_t bytes) const {
   const auto known = index.find(name);
   if (known == index.end() || tensors[known->second].bytes < bytes)
@@ -204,20 +215,6 @@ std::string SpqrFileWriter::State::header(const SpqrFileInfo& info) const {
                             {container::kChecksumsKey, checksums.dump()}};
   return object.dump();
 }
-
-namespace {
-
-// The length field and the header, filled up with spaces to `size` bytes in all.
-std::string framed(const std::string& header, std::uint64_t size) {
-  std::string text(kLengthBytes, '\0');
-  const std::uint64_t length = size - kLengthBytes;
-  for (std::size_t i = 0; i < kLengthBytes; ++i) text[i] = static_cast<char>(length >> (8 * i) & 0xffU);
-  text += header;
-  text.resize(size, ' ');
-  return text;
-}
-
-}  // namespace
 
 void SpqrFileWriter::State::write_compact(const std::filesystem::path& target,
                                           const std::string& text) const {
@@ -275,29 +272,22 @@ bool SpqrFileWriter::has(std::string_view module_or_tensor) const {
 void SpqrFileWriter::add_packed(const std::string& module, const PackedMatrix& matrix,
                                 const std::string& perm_name, std::span<const std::uint32_t> perm) {
   State& s = *state_;
+  if (!perm_name.empty() && static_cast<std::int64_t>(perm.size()) != matrix.n) {
+    throw std::invalid_argument(
+        fmt::format("module '{}' has {} columns and a permutation of {}", module, matrix.n, perm.size()));
+  }
   container::MatrixEntry entry{matrix.format, matrix.m,
                                matrix.n,      static_cast<std::int64_t>(matrix.col_vals.size()),
                                matrix.factor, perm_name};
   s.add_padded(module + container::kDense, "U8", 1, matrix.dense);
   if (entry.nnz > 0) {
-    s.add_padded(module + container::kRowOffsets, "U32", sizeof(std::uint32_t),
-                 std::as_bytes(std::span(matrix.row_offsets)));
+    const std::vector<std::uint16_t> counts = container::row_counts(matrix.row_offsets);
+    s.add_padded(module + container::kRowCounts, "U16", sizeof(std::uint16_t),
+                 std::as_bytes(std::span(counts)));
     s.add_padded(module + container::kColVals, "U32", sizeof(std::uint32_t),
                  std::as_bytes(std::span(matrix.col_vals)));
   }
-  if (!perm_name.empty()) {
-    const auto known = s.index.find(perm_name);
-    if (known == s.index.end()) {
-      s.add_padded(perm_name, "U32", sizeof(std::uint32_t), std::as_bytes(perm));
-    } else {
-      std::vector<std::byte> padded(std::as_bytes(perm).begin(), std::as_bytes(perm).end());
-      padded.resize(container::aligned(padded.size()));
-      if (container::checksum(padded) != s.tensors[known->second].checksum) {
-        throw std::invalid_argument(
-            fmt::format("module '{}': permutation '{}' is there with other contents", module, perm_name));
-      }
-    }
-  }
+  if (!perm_name.empty()) s.add_perm(module, perm_name, perm);
   s.matrices[module] = container::to_json(entry);
   s.log({{"module", module}, {"matrix", s.matrices[module]}});
 }
@@ -308,10 +298,10 @@ PackedMatrix SpqrFileWriter::read_packed(const std::string& module) const {
   matrix.dense.resize(packed_bytes(entry.format, entry.m, entry.n));
   state_->read(module + container::kDense, matrix.dense.data(), matrix.dense.size());
   if (entry.nnz > 0) {
-    matrix.row_offsets.resize(static_cast<std::size_t>(entry.m + 1));
+    std::vector<std::uint16_t> counts(static_cast<std::size_t>(entry.m));
+    state_->read(module + container::kRowCounts, counts.data(), counts.size() * sizeof(std::uint16_t));
+    matrix.row_offsets = container::row_offsets(counts, entry.nnz, state_->partial_path.string());
     matrix.col_vals.resize(static_cast<std::size_t>(entry.nnz));
-    state_->read(module + container::kRowOffsets, matrix.row_offsets.data(),
-                 matrix.row_offsets.size() * sizeof(std::uint32_t));
     state_->read(module + container::kColVals, matrix.col_vals.data(),
                  matrix.col_vals.size() * sizeof(std::uint32_t));
   }
@@ -323,12 +313,18 @@ std::vector<std::uint32_t> SpqrFileWriter::read_perm(const std::string& module) 
   const container::MatrixEntry entry = state_->entry(module);
   if (entry.perm.empty()) return {};
   std::vector<std::uint32_t> perm(static_cast<std::size_t>(entry.n));
-  state_->read(entry.perm, perm.data(), perm.size() * sizeof(std::uint32_t));
+  if (entry.n <= container::kNarrowColumns) {
+    std::vector<std::uint16_t> halves(perm.size());
+    state_->read(entry.perm, halves.data(), halves.size() * sizeof(std::uint16_t));
+    perm.assign(halves.begin(), halves.end());
+  } else {
+    state_->read(entry.perm, perm.data(), perm.size() * sizeof(std::uint32_t));
+  }
   return perm;
 }
 
 void SpqrFileWriter::add_dense(const std::string& name, const TensorView& tensor) {
-  state_->add(name, safetensors_dtype(tensor.dtype), tensor.shape,
+  state_->add(name, container::dtype_name(tensor.dtype), tensor.shape,
               {static_cast<const std::byte*>(tensor.data), tensor.bytes()});
   state_->pad();
 }
@@ -356,15 +352,15 @@ void SpqrFileWriter::finish(const SpqrFileInfo& info) {
     if (!s.index.contains(tensor)) s.add_padded(tensor, "U8", 1, std::as_bytes(std::span(bytes)));
   }
   const std::string header = s.header(info);
-  const std::uint64_t needed = container::aligned(kLengthBytes + header.size());
+  const std::uint64_t needed = container::framed_bytes(header.size());
   const bool compact = needed > kHeaderRoom || s.data_bytes < kCompactBelow;
   const std::filesystem::path complete = compact ? s.path.string() + ".compact" : s.partial_path.string();
   std::error_code ignored;
   try {
     if (compact) {
-      s.write_compact(complete, framed(header, needed));
+      s.write_compact(complete, container::framed(header, needed));
     } else {
-      s.partial->write(0, framed(header, kHeaderRoom));
+      s.partial->write(0, container::framed(header, kHeaderRoom));
       s.partial->truncate(kHeaderRoom + s.data_bytes);
       s.partial->sync();
     }

@@ -241,9 +241,15 @@ TEST_CASE("spqr file: headers that lie are refused with their reason") {
   refused("'m'", edit_matrix("m", -5));
   refused("'a.q_proj.dense'", edit_matrix("m", 500000));
   refused("'a.q_proj.dense'", edit_matrix("n", 2000000000));
-  refused("'a.q_proj.col_vals'", edit_matrix("nnz", 77));
-  refused("last row offset", edit_matrix("nnz", 3));
+  refused("add up to 5 outliers in all, expected 77", edit_matrix("nnz", 77));
+  refused("'a.q_proj.row_counts' is U32 [16], expected U16 [32]", [](Json& h) {
+    h["a.q_proj.row_counts"]["dtype"] = "U32";
+    h["a.q_proj.row_counts"]["shape"] = {16};
+  });
+  refused("add up to 4 outliers or more, expected 3", edit_matrix("nnz", 3));
   refused("'factor'", edit_matrix("factor", -1.0));
+  // 34 columns take as many bytes as 33.
+  refused("permutes 33 columns for one module and 34", edit_matrix("n", 34));
   refused("no.such.perm", edit_matrix("perm", "no.such.perm"));
   refused("no checksum", [](Json& h) { h["__metadata__"]["checksums"] = "{}"; });
   refused("tokenizer", [](Json& h) { h["__metadata__"]["tokenizer"] = "{\"tokenizer.json\": 1000000}"; });
@@ -260,19 +266,23 @@ TEST_CASE("spqr file: permutations that are none and row offsets that fall are r
     CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("not a permutation"),
                          std::runtime_error);
   }
-  const auto refused = [&](auto change) {
+  const auto refused = [&](const char* reason, auto change) {
     PackedMatrix matrix = some_matrix(5, 33, true);
     change(matrix);
     SpqrFileWriter writer(folder / "rows.spqr", "f", false);
-    writer.add_packed("m", matrix, "", {});
-    CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("module 'm'"), std::runtime_error);
+    const auto write = [&] {
+      writer.add_packed("m", matrix, "", {});
+      writer.finish(some_info());
+    };
+    CHECK_THROWS_WITH(write(), doctest::Contains(reason));
     CHECK(!fs::exists(folder / "rows.spqr"));
   };
-  refused([](PackedMatrix& p) { p.row_offsets[2] = 0; });
-  refused([](PackedMatrix& p) { p.row_offsets[5] = 4000; });
-  refused([](PackedMatrix& p) { p.row_offsets[0] = 1; });
-  refused([](PackedMatrix& p) { p.col_vals[1] = (p.col_vals[1] & 0xffff0000U) | 33U; });
-  refused([](PackedMatrix& p) { p.col_vals[1] = 0x7c000000U | (p.col_vals[1] & 0xffffU); });
+  refused("row 1 has outliers 1 to 0", [](PackedMatrix& p) { p.row_offsets[2] = 0; });
+  refused("row 4 has outliers 4 to 70000", [](PackedMatrix& p) { p.row_offsets[5] = 70000; });
+  refused("add up to 4000 outliers or more, expected 5", [](PackedMatrix& p) { p.row_offsets[5] = 4000; });
+  refused("add up to 4 outliers in all, expected 5", [](PackedMatrix& p) { p.row_offsets[0] = 1; });
+  refused("is in column 33", [](PackedMatrix& p) { p.col_vals[1] = (p.col_vals[1] & 0xffff0000U) | 33U; });
+  refused("not finite", [](PackedMatrix& p) { p.col_vals[1] = 0x7c000000U | (p.col_vals[1] & 0xffffU); });
 }
 
 TEST_CASE("spqr file: a model finds its weights in place, its tied head and its shapes") {
@@ -336,11 +346,15 @@ TEST_CASE("spqr file: modules that read one input must share its permutation, an
   const Folder folder;
   const auto perm = reversed(33);
   {
+    auto other = perm;
+    std::swap(other[1], other[2]);
     SpqrFileWriter writer(folder / "two.spqr", "f", false);
     writer.add_packed("q", some_matrix(5, 33, false), "p", perm);
     writer.add_packed("k", some_matrix(5, 33, false), "", {});
-    CHECK_THROWS_WITH_AS(writer.add_packed("v", some_matrix(5, 33, false), "p", reversed(34)),
+    CHECK_THROWS_WITH_AS(writer.add_packed("v", some_matrix(5, 33, false), "p", other),
                          doctest::Contains("other contents"), std::invalid_argument);
+    CHECK_THROWS_WITH_AS(writer.add_packed("w", some_matrix(5, 33, false), "o", reversed(34)),
+                         doctest::Contains("33 columns and a permutation of 34"), std::invalid_argument);
     CHECK_THROWS_WITH_AS(writer.add_packed("q", some_matrix(5, 33, false), "p", perm),
                          doctest::Contains("added twice"), std::invalid_argument);
   }
@@ -353,14 +367,6 @@ TEST_CASE("spqr file: modules that read one input must share its permutation, an
   const std::vector<std::int64_t> m{5, 5};
   CHECK_THROWS_WITH_AS(make_weight_source(file)->linear_group(both, m, 33),
                        doctest::Contains("module 'k' has permutation ''"), std::runtime_error);
-  // 40 columns take as many padded entries as 33.
-  SpqrFileWriter other(folder / "sizes.spqr", "f", false);
-  std::vector<std::uint32_t> padded = perm;
-  padded.resize(48);
-  other.add_packed("q", some_matrix(5, 33, false), "p", padded);
-  other.add_packed("r", some_matrix(5, 40, false), "p", padded);
-  CHECK_THROWS_WITH_AS(other.finish(some_info()),
-                       doctest::Contains("permutes 33 columns for one module and 40"), std::runtime_error);
 }
 
 TEST_CASE("spqr file: a full disk and a name that is taken are errors, and nothing is left under the name") {
