@@ -251,6 +251,11 @@ TEST_CASE("spqr file: headers that lie are refused with their reason") {
   // 34 columns take as many bytes as 33.
   refused("permutes 33 columns for one module and 34", edit_matrix("n", 34));
   refused("no.such.perm", edit_matrix("perm", "no.such.perm"));
+  refused("tensor 'e' is empty", [](Json& h) {
+    h["e"] = {{"dtype", "F32"}, {"shape", {0, 1U << 31U, 1U << 30U}}, {"data_offsets", {0, 0}}};
+    auto& text = h["__metadata__"]["checksums"].get_ref<std::string&>();
+    text.replace(0, 1, "{\"e\": \"2d06800538d394c2\",");
+  });
   refused("no checksum", [](Json& h) { h["__metadata__"]["checksums"] = "{}"; });
   refused("tokenizer", [](Json& h) { h["__metadata__"]["tokenizer"] = "{\"tokenizer.json\": 1000000}"; });
   refused("twice", [](Json& h) { h["__metadata__"]["matrices"] = "{\"a\":1,\"a\":2}"; });
