@@ -37,7 +37,8 @@ struct SpqrFileModule {
 
 class SpqrFile {
  public:
-  // Throws std::runtime_error: file, tensor, expected, found, what to do.
+  // Checks all that kernels rely on, for which header, outliers and permutations are read, but neither codes
+  // nor statistics. Throws std::runtime_error: file, tensor, expected, found, what to do.
   static SpqrFile open(const std::filesystem::path& path, const SpqrOpenOptions& options);
   // The same checks on bytes already at hand, which start at a multiple of 64; `name` is what errors call
   // them.
