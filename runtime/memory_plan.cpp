@@ -112,12 +112,17 @@ MemoryPlan plan_memory(const MemoryNeeds& needs, std::int64_t context, std::int6
   if (context == 0)
     plan.context = std::max<std::int64_t>(1, std::min({model_maximum, kDefaultContext, fits}));
   if (plan.total() <= available) return plan;
+  std::string advice;
+  if (fits > 0) {
+    advice = fmt::format("; -c {} would fit", fits);
+  } else if (needs.weights < available) {
+    advice = "; a smaller -b takes less workspace";
+  }
   throw std::runtime_error(fmt::format(
       "too little memory: {} of weights, {} of KV cache for {} tokens and {} of workspace are {}, but {} are "
       "available{}",
       human_bytes(needs.weights), human_bytes(plan.cache()), plan.context, human_bytes(needs.workspace),
-      human_bytes(plan.total()), human_bytes(available),
-      fits > 0 ? fmt::format("; -c {} would fit", fits) : ""));
+      human_bytes(plan.total()), human_bytes(available), advice));
 }
 
 std::size_t available_memory() {

@@ -10,6 +10,7 @@ namespace spqr {
 
 Session::Session(const SessionOptions& options)
     : begin_(std::chrono::steady_clock::now()),
+      available_(available_memory()),
       file_(SpqrFile::open(options.model, {.mmap = true, .verify = false})),
       logits_tokens_(options.logits_tokens) {
   const ModelConfig config = parse_config(file_.info().config_json, options.model.string());
@@ -21,7 +22,7 @@ Session::Session(const SessionOptions& options)
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
   plan_ = plan_memory(memory_needs(config, file_.file_bytes(), options.cache_dtype, batch_, logits_tokens_),
-                      options.context, config.max_position_embeddings, available_memory());
+                      options.context, config.max_position_embeddings, available_);
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();

@@ -64,6 +64,7 @@ class Session {
                   const std::function<void(Matrix x, std::int64_t first, bool last)>& each);
 
   std::chrono::steady_clock::time_point begin_;
+  std::size_t available_;  // bytes of memory before the file was opened
   SpqrFile file_;
   std::int64_t batch_;
   std::int64_t logits_tokens_;

@@ -7,6 +7,7 @@
 
 #include "runtime/apps/session_options.h"
 #include "runtime/datasets.h"
+#include "runtime/inspect.h"
 #include "runtime/perplexity.h"
 
 namespace {
@@ -55,7 +56,7 @@ struct Input {
 
 // Reads and tokenizes before the model's memory is planned: the window decides the context.
 Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& opening) {
-  const SpqrFile file = SpqrFile::open(opening.model, {.mmap = opening.mmap, .verify = false});
+  const SpqrFile file = SpqrFile::open(opening.model, {.mmap = true, .verify = false});
   const ModelConfig config = parse_config(file.info().config_json, opening.model.string());
   if (parsed.count("tokens") > 0) {
     const auto path = parsed["tokens"].as<std::string>();
@@ -103,6 +104,7 @@ int run(const cxxopts::ParseResult& parsed) {
     throw std::runtime_error(
         fmt::format("interrupted after {} of {} windows", result.windows, input.text.windows.size()));
   if (json) {
+    const PartSize blocks = inspect(session.file(), window).blocks;
     const nlohmann::json object = {{"perplexity", result.perplexity},
                                    {"standard_error", result.standard_error},
                                    {"windows", result.windows},
@@ -113,7 +115,9 @@ int run(const cxxopts::ParseResult& parsed) {
                                    {"dataset", input.dataset},
                                    {"context", window},
                                    {"backend", session.backend_name()},
-                                   {"model", opening.model.filename().string()}};
+                                   {"model", opening.model.filename().string()},
+                                   {"bits_per_weight", blocks.formula_bits_per_weight()},
+                                   {"outlier_share", blocks.outlier_share()}};
     fmt::print("{}\n", object.dump());
   } else {
     fmt::print("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n", result.perplexity,

@@ -268,6 +268,7 @@ TEST_CASE("spqr-perplexity of token ids is that of transformers") {
   CHECK(object.at("windows") == 1);
   CHECK(object.at("tokens") == ids.size());
   CHECK(object.at("seconds").get<double>() > 0);
+  CHECK(object.at("bits_per_weight") == 32);
   check_refused("spqr-perplexity", {"-m", models().ids_only(), "-f", file}, 1, "--tokens");
   check_refused("spqr-perplexity", {"-m", models().ids_only(), "--tokens", models().write("one.txt", "7")}, 1,
                 "two or more");

@@ -44,10 +44,17 @@ TEST_CASE("weights that do not fit are refused, without advice that does not hel
     const std::string message = message_of([&] { plan_memory(kNeeds, context, 64, 119 * kMiB); });
     CHECK(contains(message, "119.0 MiB are available"));
     CHECK_FALSE(contains(message, "-c"));
+    CHECK(contains(message, "a smaller -b"));
   }
   // Room for weights and workspace, none for a single token.
   CHECK_FALSE(contains(message_of([] { plan_memory(kNeeds, 0, 64, 120 * kMiB); }), "-c"));
   CHECK_FALSE(contains(message_of([] { plan_memory(kNeeds, 0, 64, 120 * kMiB + 5); }), "-c 0"));
+}
+
+TEST_CASE("weights alone that do not fit are beyond advice") {
+  const std::string message = message_of([] { plan_memory(kNeeds, 0, 64, 99 * kMiB); });
+  CHECK(contains(message, "99.0 MiB are available"));
+  CHECK(message.ends_with("are available"));
 }
 
 TEST_CASE("sizes that overflow are refused") {
