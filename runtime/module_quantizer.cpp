@@ -191,7 +191,7 @@ void write_module(SpqrFileWriter& writer, const QuantizedModule& module, const s
     writer.add_dense(report.module + ".weight",
                      {module.dense.data(), module.dense_dtype, {report.m, report.n}});
   }
-  writer.note("module", to_json(report).dump());
+  writer.note(kModuleNote, to_json(report).dump());
 }
 
 }  // namespace spqr

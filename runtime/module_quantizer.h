@@ -63,7 +63,11 @@ QuantizedModule quantize_table(const std::string& module, std::span<float> w, st
 // W of a packed matrix, f32 (m, n), in the original column order.
 void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, std::span<float> out);
 
-// Adds the module under its name; perm_name is the tensor that holds the permutation of its input.
+// Key of the notes that write_module() leaves: reports as JSON.
+inline constexpr const char* kModuleNote = "module";
+
+// Adds the module under its name, and a note of its report; perm_name is the tensor that holds the
+// permutation of its input.
 void write_module(SpqrFileWriter& writer, const QuantizedModule& module, const std::string& perm_name);
 
 }  // namespace spqr

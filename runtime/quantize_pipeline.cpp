@@ -3,8 +3,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
-#include <fstream>
-#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -57,6 +56,7 @@ class Pipeline {
   bool block_written(std::int64_t layer) const;
   ModuleSink writing_sink();
   void report(const ModuleReport& module);
+  void report_resumed(const std::string& module);
 
   void search_threshold();
   bool searches() const { return settings_.scheme == Scheme::spqr && settings_.target_bits.has_value(); }
@@ -77,6 +77,8 @@ class Pipeline {
   std::unique_ptr<SpqrFileWriter> writer_;
   std::unique_ptr<InputStore> store_;
   QuantizeSummary summary_;
+  std::map<std::string, ModuleReport, std::less<>> noted_;  // of modules that an interrupted run wrote
+  std::int64_t finished_blocks_ = 0;
   double done_ = 0;
   double total_ = 1;
   std::string doing_;
@@ -84,7 +86,12 @@ class Pipeline {
 
 void Pipeline::check_cancelled() {
   if (!observer_.cancelled()) return;
-  throw QuantizeCancelled("interrupted");
+  if (finished_blocks_ == 0 && store_ && has_threshold_notes(*writer_))
+    throw QuantizeCancelled("interrupted while looking for the threshold; --resume goes on from there");
+  throw QuantizeCancelled(finished_blocks_ > 0
+                              ? fmt::format("interrupted after {} of {} blocks; --resume goes on from there",
+                                            finished_blocks_, layers())
+                              : "interrupted; nothing is left behind");
 }
 
 void Pipeline::advance(double units, const std::string& what) {
@@ -158,6 +165,11 @@ void Pipeline::open_writer() {
   observer_.tell(describe(plan));
   require_room(plan, job_.out);
   writer_ = std::make_unique<SpqrFileWriter>(job_.out, fingerprint(), job_.resume);
+  for (const auto& [key, json] : writer_->notes()) {
+    if (key != kModuleNote) continue;
+    const ModuleReport noted = module_report(nlohmann::json::parse(json));
+    noted_[noted.module] = noted;
+  }
   backend_ = make_backend("cpu", {job_.threads});
   if (!calibrates) return;
   const std::filesystem::path spill = job_.activations_on_disk ? job_.out.string() + ".activations" : "";
@@ -222,6 +234,7 @@ void Pipeline::write_block(std::int64_t layer, const QuantizeOptions& options, c
     const Stopwatch watch(summary_.times.write);
     write_vectors(layer, weights);
     writer_->checkpoint();
+    ++finished_blocks_;
   }
   const bool needed = layer + 1 < layers() || head_is_solved();
   if (calibrated() && !stored && needed) {
@@ -239,13 +252,23 @@ bool Pipeline::block_written(std::int64_t layer) const {
   return true;
 }
 
+// What the interrupted run noted of a module.
+void Pipeline::report_resumed(const std::string& module) {
+  const auto noted = noted_.find(module);
+  if (noted != noted_.end()) return report(noted->second);
+  throw std::runtime_error(fmt::format("{}: the partial file has no report of {}; quantize without --resume",
+                                       job_.out.string(), module));
+}
+
 // The activations go through a block that the interrupted run finished, as the file has it.
 void Pipeline::resume_block(std::int64_t layer) {
+  ++finished_blocks_;
   doing_ = fmt::format("block {}", layer);
   double modules = 0;
   BlockWeights weights(*checkpoint_);
   for (const LinearGroupSpec& group : block_linears(config_, layer)) {
     for (std::size_t i = 0; i < group.modules.size(); ++i, ++modules) {
+      report_resumed(group.modules[i]);
       if (!calibrated() || is_dense(settings_.scheme) || store_) continue;
       const PackedMatrix packed = writer_->read_packed(group.modules[i]);
       dequantize(packed.view(), writer_->read_perm(group.modules[i]),
