@@ -98,9 +98,9 @@ std::string config_json_of(const Header& header) {
                            {"attention_bias", false},
                            {"mlp_bias", false},
                            {"tie_word_embeddings", header.shared_classifier}};
-  // The ids of llama2.c's own tokenizers.
+  // The ids of llama2.c's own tokenizers. A text ends at BOS too: in training the next one began there.
   config["bos_token_id"] = header.vocab_size > 2 ? nlohmann::json(1) : nlohmann::json(nullptr);
-  config["eos_token_id"] = header.vocab_size > 2 ? nlohmann::json(2) : nlohmann::json(nullptr);
+  config["eos_token_id"] = header.vocab_size > 2 ? nlohmann::json{2, 1} : nlohmann::json(nullptr);
   return config.dump(2) + "\n";
 }
 
