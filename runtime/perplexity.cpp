@@ -1,5 +1,7 @@
 #include "runtime/perplexity.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -28,6 +30,17 @@ class Spread {
   double squares_ = 0;
 };
 
+// The model checks a batch when it gets there; as targets its ids are looked up before that.
+void check_window(const std::vector<std::int32_t>& window, std::int64_t vocab_size) {
+  if (window.size() < 2) throw std::invalid_argument("perplexity needs windows of two tokens or more");
+  for (const std::int32_t id : window) {
+    if (id < 0 || id >= vocab_size) {
+      throw std::invalid_argument(
+          fmt::format("token id {} is outside the model's vocabulary of {}", id, vocab_size));
+    }
+  }
+}
+
 }  // namespace
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
@@ -42,12 +55,12 @@ Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<s
   Perplexity result;
   Spread spread;
   double sum_of_means = 0;
+  for (const auto& window : windows) check_window(window, session.config().vocab_size);
   for (const auto& window : windows) {
     if (stop && stop()) {
       result.interrupted = true;
       break;
     }
-    if (window.size() < 2) throw std::invalid_argument("perplexity needs windows of two tokens or more");
     std::vector<double> losses(window.size() - 1);
     session.rewind(0);
     session.visit_logits(window, [&](Matrix logits, std::int64_t first) {
@@ -61,6 +74,9 @@ Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<s
     });
     double sum = 0;
     for (const double loss : losses) {
+      if (!std::isfinite(loss)) {
+        throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
+      }
       sum += loss;
       spread.add(loss);
     }

@@ -22,7 +22,8 @@ struct Perplexity {
 };
 
 // Predicts tokens 2 .. n of every window. `stop` is asked before each window. Windows have at least two
-// tokens and fit the session's context.
+// tokens and fit the session's context. Throws std::invalid_argument for shorter windows and ids outside the
+// vocabulary before any is evaluated, std::runtime_error where logits are no numbers.
 Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
                                const PerplexityProgress& progress, const std::function<bool()>& stop);
 

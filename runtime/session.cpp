@@ -41,6 +41,14 @@ Session::Session(const SessionOptions& options)
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
 }
 
+void Session::rewind(std::int64_t tokens) {
+  if (tokens < 0 || tokens > length()) {
+    throw std::invalid_argument(
+        fmt::format("cannot rewind to {} tokens, the sequence has {}", tokens, length()));
+  }
+  cache_->set_length(tokens);
+}
+
 void Session::run_blocks(std::span<const std::int32_t> ids,
                          const std::function<void(Matrix x, std::int64_t first, bool last)>& each) {
   const auto total = static_cast<std::int64_t>(ids.size());

@@ -46,7 +46,8 @@ class Session {
 
   std::int64_t length() const { return cache_->length(); }  // tokens in the cache
   std::int64_t context() const { return cache_->capacity(); }
-  void rewind(std::int64_t length) { cache_->set_length(length); }
+  // Forgets all but the first `tokens`. Throws std::invalid_argument where there are fewer.
+  void rewind(std::int64_t tokens);
 
   // Appends ids to the sequence and returns the logits (vocab_size) after the last one. Valid until the next
   // call. Throws std::out_of_range where they do not fit the context, std::invalid_argument for ids outside

@@ -5,10 +5,14 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "models/checkpoint.h"
 #include "tests/models/files.h"
 #include "tests/runtime/small_models.h"
 
@@ -116,6 +120,36 @@ TEST_CASE("evaluation stops between windows when told to") {
   CHECK(result.interrupted);
   CHECK(result.windows == 2);
   CHECK_THROWS_AS(evaluate_perplexity(session, {{1}}, {}, {}), std::invalid_argument);
+}
+
+TEST_CASE("ids outside the vocabulary are refused before anything is looked up by them") {
+  const TemporaryDirectory directory;
+  const auto path = directory.path() / "model.spqr";
+  write_dense_model("golden/llama-mha", "", DType::f32, path);
+  // The bad id is the first of the second batch: a target of the first one's logits.
+  Session session({.model = path, .batch = 2});
+  for (const std::int32_t bad : {384, 100'000'000, -1, -100'000'000}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(evaluate_perplexity(session, {{1, 2, bad, 3}}, {}, {}), std::invalid_argument);
+    CHECK_THROWS_AS(evaluate_perplexity(session, {{1, 2}, {1, bad}}, {}, {}), std::invalid_argument);
+  }
+}
+
+TEST_CASE("a model whose logits are no numbers has no perplexity") {
+  const TemporaryDirectory directory;
+  const auto path = directory.path() / "model.spqr";
+  write_dense_model("golden/llama-mha", "", DType::f32, path);
+  const auto source = open_checkpoint(std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-mha", {});
+  const std::vector<float> head = source->read("lm_head.weight");
+  std::string bytes = read_bytes(path);
+  const auto at = bytes.find(std::string(reinterpret_cast<const char*>(head.data()), 64 * sizeof(float)));
+  REQUIRE(at != std::string::npos);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + at, &nan, sizeof nan);
+  Session session({.model = directory.write("damaged.spqr", bytes)});
+  const std::string message = message_of([&] { evaluate_perplexity(session, {{1, 2, 3}}, {}, {}); });
+  CHECK(contains(message, "not finite"));
+  CHECK(contains(message, "--verify"));
 }
 
 }  // namespace spqr
