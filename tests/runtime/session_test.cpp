@@ -126,6 +126,8 @@ TEST_CASE("a rewound session forgets what came after") {
     session.forward(golden.part(0, 10));
     const std::vector<float> expected = last_logits(session, golden.part(10, 30));
     CHECK(session.length() == 30);
+    Session fresh({.model = golden.path(), .backend = backend});
+    check_close(expected, last_logits(fresh, golden.part(0, 30)));
     session.rewind(10);
     CHECK(session.length() == 10);
     const std::vector<float> other = last_logits(session, golden.part(20, 40));

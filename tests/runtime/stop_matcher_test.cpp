@@ -44,6 +44,9 @@ TEST_CASE("of several stop strings each is found") {
   CHECK(byte_by_byte({"abc", "bd"}, "xabd") == Shown{"xa", true});
   CHECK(byte_by_byte({"abab", "ba"}, "aab!") == Shown{"aab!", false});
   CHECK(byte_by_byte({"aab", "aaab"}, "aaaab") == Shown{"a", true});
+  // Two that end at once: the longer one began first.
+  CHECK(byte_by_byte({"aab", "ab"}, "xaab") == Shown{"x", true});
+  CHECK(byte_by_byte({"ab", "aab"}, "xaab") == Shown{"x", true});
   CHECK(byte_by_byte({"ab", "abc"}, "zabc") == Shown{"z", true});
   CHECK(byte_by_byte({"", "b", ""}, "abc") == Shown{"a", true});
 }
