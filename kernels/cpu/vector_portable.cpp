@@ -25,10 +25,9 @@ const VectorKernels& portable_vector_kernels() {
 
 const VectorKernels& vector_kernels() {
 #if defined(__x86_64__)
-  static const VectorKernels& chosen =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")
-          ? avx2_vector_kernels()
-          : portable_vector_kernels();
+  static const VectorKernels& chosen = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+                                           ? avx2_vector_kernels()
+                                           : portable_vector_kernels();
   return chosen;
 #else
   return portable_vector_kernels();
