@@ -39,6 +39,12 @@ class Pipeline {
   bool calibrated() const { return calibrator_ != nullptr; }
   bool separate_head() const { return !config_.tie_word_embeddings || untied_; }
   std::int64_t layers() const { return config_.num_hidden_layers; }
+  double matrices_per_block() const {
+    double count = 0;
+    for (const LinearGroupSpec& group : block_linears(config_, 0))
+      count += static_cast<double>(group.modules.size());
+    return count;
+  }
 
   void settle_tables();
   void calibrate();
@@ -317,17 +323,9 @@ std::string Pipeline::quantization_json() const {
   object["source_format"] = checkpoint_->format();
   if (searches()) object["outlier_threshold"] = settings_.options.outlier_threshold;
   if (calibrated()) {
-    const CalibrationSettings& calibration = settings_.calibration;
-    object["calibration"] = {{"file", calibration.file.filename().string()},
-                             {"xxh3_64", calibration_.checksum},
-                             {"sequences", calibrator_->sequences()},
-                             {"length", calibration.length},
-                             {"tokens", summary_.calibration_tokens},
-                             {"order", calibration.order == WindowOrder::random ? "random" : "sequential"}};
-    if (calibration_.documents > 0) {
-      object["calibration"]["documents"] = {calibration.first_document,
-                                            calibration.first_document + calibration_.documents - 1};
-    }
+    object["calibration"] = to_json(settings_.calibration, calibration_);
+    object["calibration"]["sequences"] = calibrator_->sequences();
+    object["calibration"]["tokens"] = summary_.calibration_tokens;
   }
   const QuantizeAverages average = averages(summary_.modules);
   object["bits_per_weight"] = average.bits;
@@ -362,9 +360,7 @@ QuantizeSummary Pipeline::run() {
     calibrate();
     open_writer();
     const double sequences = calibrated() ? static_cast<double>(calibrator_->sequences()) : 0;
-    double matrices = 0;
-    for (const LinearGroupSpec& group : block_linears(config_, 0))
-      matrices += static_cast<double>(group.modules.size());
+    const double matrices = matrices_per_block();
     total_ =
         static_cast<double>(layers()) * (matrices * (searches() ? 2 + kExpectedTrials : 1) + 2 * sequences);
     write_embedding();
@@ -390,6 +386,8 @@ void Pipeline::search_threshold() {
                            *store_,      summary_.times, head_is_solved(), advance_search};
   const ThresholdSearch found = find_threshold(task);
   settings_.options.outlier_threshold = found.best();
+  total_ =
+      done_ + static_cast<double>(layers()) * matrices_per_block();  // trials may have been fewer or more
   observer_.tell(
       fmt::format("outlier threshold {:.4g} gives {:.3f} bits per weight", found.best(), found.best_bits()));
   if (std::abs(found.best_bits() - found.target()) > ThresholdSearch::kPromised * found.target()) {
@@ -402,24 +400,6 @@ void Pipeline::search_threshold() {
 
 QuantizeSummary quantize_model(const QuantizeJob& job, QuantizeObserver& observer) {
   return Pipeline(job, observer).run();
-}
-
-nlohmann::json to_json(const QuantizeSummary& summary) {
-  nlohmann::json object{{"bits_per_weight", summary.average.bits},
-                        {"stored_bits_per_weight", summary.average.stored_bits},
-                        {"outlier_share", summary.average.outlier_share},
-                        {"relative_error", summary.average.relative_error},
-                        {"file_bytes", summary.file_bytes},
-                        {"calibration_tokens", summary.calibration_tokens},
-                        {"seconds", summary.times.total},
-                        {"seconds_watch", summary.times.watch},
-                        {"seconds_prepare", summary.times.prepare},
-                        {"seconds_solve", summary.times.solve},
-                        {"seconds_propagate", summary.times.propagate},
-                        {"seconds_write", summary.times.write}};
-  if (std::isfinite(summary.outlier_threshold)) object["outlier_threshold"] = summary.outlier_threshold;
-  for (const ModuleReport& module : summary.modules) object["modules"].push_back(to_json(module));
-  return object;
 }
 
 }  // namespace spqr

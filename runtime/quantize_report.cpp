@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "runtime/quantize_pipeline.h"
+
 namespace spqr {
 
 QuantizeAverages averages(const std::vector<ModuleReport>& reports) {
@@ -63,6 +65,35 @@ nlohmann::json to_json(const QuantizeSettings& settings) {
       object["outlier_threshold"] = settings.options.outlier_threshold;
     }
   }
+  return object;
+}
+
+nlohmann::json to_json(const CalibrationSettings& settings, const CalibrationSet& set) {
+  nlohmann::json object{{"file", settings.file.filename().string()},
+                        {"xxh3_64", set.checksum},
+                        {"length", settings.length},
+                        {"order", settings.order == WindowOrder::random ? "random" : "sequential"}};
+  if (set.documents > 0) {
+    object["documents"] = {settings.first_document, settings.first_document + set.documents - 1};
+  }
+  return object;
+}
+
+nlohmann::json to_json(const QuantizeSummary& summary) {
+  nlohmann::json object{{"bits_per_weight", summary.average.bits},
+                        {"stored_bits_per_weight", summary.average.stored_bits},
+                        {"outlier_share", summary.average.outlier_share},
+                        {"relative_error", summary.average.relative_error},
+                        {"file_bytes", summary.file_bytes},
+                        {"calibration_tokens", summary.calibration_tokens},
+                        {"seconds", summary.times.total},
+                        {"seconds_watch", summary.times.watch},
+                        {"seconds_prepare", summary.times.prepare},
+                        {"seconds_solve", summary.times.solve},
+                        {"seconds_propagate", summary.times.propagate},
+                        {"seconds_write", summary.times.write}};
+  if (std::isfinite(summary.outlier_threshold)) object["outlier_threshold"] = summary.outlier_threshold;
+  for (const ModuleReport& module : summary.modules) object["modules"].push_back(to_json(module));
   return object;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/calibration.h"
 #include "runtime/module_quantizer.h"
 #include "runtime/quantize_options.h"
 
@@ -21,6 +22,9 @@ QuantizeAverages averages(const std::vector<ModuleReport>& reports);
 
 // Every option that decides what is in the file: not threads, not where activations are kept.
 nlohmann::json to_json(const QuantizeSettings& settings);
+
+// Where calibration text came from and what of it was chosen.
+nlohmann::json to_json(const CalibrationSettings& settings, const CalibrationSet& set);
 
 // "model.layers.0.self_attn.q_proj  576 x 576  error 1.23e-02  outliers 1.82 %  4.207 bits"
 std::string line_of(const ModuleReport& report);

@@ -9,7 +9,7 @@
 #include "models/checkpoint.h"
 #include "runtime/activations.h"
 #include "runtime/calibration.h"
-#include "tests/runtime/temporary.h"
+#include "tests/models/files.h"
 
 namespace spqr {
 namespace {

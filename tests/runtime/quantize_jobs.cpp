@@ -2,9 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <fstream>
-#include <iterator>
-
 namespace spqr {
 
 QuantizeJob stories_job(const std::filesystem::path& out, const GivenOptions& options) {
@@ -33,11 +30,6 @@ void quantize_interrupted(const QuantizeJob& job, int modules) {
   TestObserver observer;
   observer.modules_until_stop = modules;
   CHECK_THROWS_AS(quantize_model(job, observer), QuantizeCancelled);
-}
-
-std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 }  // namespace spqr

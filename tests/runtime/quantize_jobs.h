@@ -30,6 +30,4 @@ QuantizeSummary quantize(const QuantizeJob& job);
 // Stops it after so many matrices. Fails the test if it does not stop.
 void quantize_interrupted(const QuantizeJob& job, int modules);
 
-std::string read_bytes(const std::filesystem::path& path);
-
 }  // namespace spqr

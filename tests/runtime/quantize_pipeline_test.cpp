@@ -9,8 +9,8 @@
 #include "models/model.h"
 #include "models/spqr_file.h"
 #include "runtime/perplexity.h"
+#include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
-#include "tests/runtime/temporary.h"
 #include "tokenizer/tokenizer.h"
 
 namespace spqr {

@@ -3,8 +3,8 @@
 
 #include <fstream>
 
+#include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
-#include "tests/runtime/temporary.h"
 
 namespace spqr {
 namespace {

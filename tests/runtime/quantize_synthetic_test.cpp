@@ -8,8 +8,8 @@
 #include "models/spqr_file.h"
 #include "runtime/progress.h"
 #include "runtime/synthetic.h"
+#include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
-#include "tests/runtime/temporary.h"
 
 namespace spqr {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "runtime/input_store.h"
 #include "runtime/threshold_search.h"
+#include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
-#include "tests/runtime/temporary.h"
 
 namespace spqr {
 namespace {

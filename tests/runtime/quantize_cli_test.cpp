@@ -1,0 +1,106 @@
+// spqr-quantize as a user runs it: exit statuses, what goes where, Ctrl-C.
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/models/files.h"
+#include "tests/runtime/process.h"
+
+namespace spqr {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Arguments command(const Arguments& arguments) {
+  Arguments all{std::string(SPQR_BIN) + "/spqr-quantize"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  return all;
+}
+
+std::string fixture(const char* name) {
+  return std::string(SPQR_FIXTURES) + "/" + name;
+}
+
+Arguments stories(const std::string& out, const Arguments& more) {
+  Arguments all =
+      command({fixture("llama2c/stories260K.bin"), out, "--tokenizer", fixture("llama2c/tok512.bin")});
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+bool is_one_line(const std::string& text) {
+  return !text.empty() && text.find('\n') == text.size() - 1;
+}
+
+TEST_CASE("spqr-quantize: --json prints one object to standard output, and a report elsewhere") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const Finished finished = run_process(stories(out, {"--scheme", "rtn", "--bits", "4", "--json"}));
+  CHECK(finished.status == 0);
+  const nlohmann::json summary = nlohmann::json::parse(finished.out);
+  CHECK(summary["bits_per_weight"].get<double>() > 4);
+  CHECK(summary["file_bytes"] == std::filesystem::file_size(out));
+  CHECK(contains(finished.err, "model.layers.4.mlp.down_proj"));
+  CHECK(run_process(stories(out, {"--scheme", "f16", "--quiet", "--json"})).err.empty());
+}
+
+TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one sentence") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const Arguments wrong[] = {command({}),
+                             command({"model"}),
+                             command({"a", "b", "c"}),
+                             command({"--synthetic", "llama-7b"}),
+                             command({"--synthetic", "llama-8b", out}),
+                             command({"--synthetic", "falcon-7b", out}),
+                             command({"--synthetic", "llama-7b", out, "--calibration", "x"}),
+                             stories(out, {"--bits", "9"}),
+                             stories(out, {"--no-such-option"}),
+                             stories(out, {"--outlier-threshold", "1", "--target-bits", "4"})};
+  for (const Arguments& arguments : wrong) {
+    const Finished finished = run_process(arguments);
+    CAPTURE(finished.err);
+    CHECK(finished.status == 2);
+    CHECK(is_one_line(finished.err));
+  }
+  const Arguments failing[] = {command({out, out + "2", "--scheme", "f16"}), stories(out, {}),
+                               stories(out, {"--calibration", out}),
+                               stories(out + "/x/y", {"--scheme", "f16", "--quiet"})};
+  for (const Arguments& arguments : failing) {
+    const Finished finished = run_process(arguments);
+    CAPTURE(finished.err);
+    CHECK(finished.status == 1);
+    CHECK(is_one_line(finished.err));
+  }
+  CHECK(std::filesystem::is_empty(directory.path()));
+}
+
+TEST_CASE("spqr-quantize: Ctrl-C ends with a sentence, and --resume with the file") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const Arguments run =
+      stories(out, {"--calibration", fixture("calibration/c4_sample.jsonl"), "--calibration-samples", "8",
+                    "--calibration-length", "256", "--json", "--quiet"});
+  {
+    Process process(run);
+    while (!std::filesystem::exists(out + ".partial")) ::usleep(1000);
+    process.send(SIGINT);
+    const Finished finished = process.finish();
+    CHECK(finished.status == 130);
+    CHECK(contains(finished.err, "spqr-quantize: interrupted"));
+    CHECK(is_one_line(finished.err));
+  }
+  CHECK_FALSE(std::filesystem::exists(out));
+  Arguments resumed = run;
+  resumed.push_back("--resume");
+  CHECK(run_process(resumed).status == 0);
+  CHECK(std::filesystem::exists(out));
+}
+
+}  // namespace
+}  // namespace spqr
