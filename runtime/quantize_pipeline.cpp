@@ -327,11 +327,7 @@ std::string Pipeline::quantization_json() const {
     object["calibration"]["sequences"] = calibrator_->sequences();
     object["calibration"]["tokens"] = summary_.calibration_tokens;
   }
-  const QuantizeAverages average = averages(summary_.modules);
-  object["bits_per_weight"] = average.bits;
-  object["stored_bits_per_weight"] = average.stored_bits;
-  object["outlier_share"] = average.outlier_share;
-  object["relative_error"] = average.relative_error;
+  object.update(to_json(averages(summary_.modules)));
   for (const ModuleReport& module : summary_.modules) object["modules"].push_back(to_json(module));
   return object.dump();
 }

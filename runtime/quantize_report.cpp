@@ -32,6 +32,13 @@ QuantizeAverages averages(const std::vector<ModuleReport>& reports) {
   return result;
 }
 
+nlohmann::json to_json(const QuantizeAverages& average) {
+  return {{"bits_per_weight", average.bits},
+          {"stored_bits_per_weight", average.stored_bits},
+          {"outlier_share", average.outlier_share},
+          {"relative_error", average.relative_error}};
+}
+
 nlohmann::json to_json(const QuantizeSettings& settings) {
   nlohmann::json object{{"scheme", name_of(settings.scheme)},
                         {"embedding_scheme", name_of(settings.embedding)},
@@ -80,18 +87,15 @@ nlohmann::json to_json(const CalibrationSettings& settings, const CalibrationSet
 }
 
 nlohmann::json to_json(const QuantizeSummary& summary) {
-  nlohmann::json object{{"bits_per_weight", summary.average.bits},
-                        {"stored_bits_per_weight", summary.average.stored_bits},
-                        {"outlier_share", summary.average.outlier_share},
-                        {"relative_error", summary.average.relative_error},
-                        {"file_bytes", summary.file_bytes},
-                        {"calibration_tokens", summary.calibration_tokens},
-                        {"seconds", summary.times.total},
-                        {"seconds_watch", summary.times.watch},
-                        {"seconds_prepare", summary.times.prepare},
-                        {"seconds_solve", summary.times.solve},
-                        {"seconds_propagate", summary.times.propagate},
-                        {"seconds_write", summary.times.write}};
+  nlohmann::json object = to_json(summary.average);
+  object.update({{"file_bytes", summary.file_bytes},
+                 {"calibration_tokens", summary.calibration_tokens},
+                 {"seconds", summary.times.total},
+                 {"seconds_watch", summary.times.watch},
+                 {"seconds_prepare", summary.times.prepare},
+                 {"seconds_solve", summary.times.solve},
+                 {"seconds_propagate", summary.times.propagate},
+                 {"seconds_write", summary.times.write}});
   if (std::isfinite(summary.outlier_threshold)) object["outlier_threshold"] = summary.outlier_threshold;
   for (const ModuleReport& module : summary.modules) object["modules"].push_back(to_json(module));
   return object;

@@ -19,6 +19,7 @@ struct QuantizeAverages {
   double relative_error = 0;  // mean over matrices
 };
 QuantizeAverages averages(const std::vector<ModuleReport>& reports);
+nlohmann::json to_json(const QuantizeAverages& average);
 
 // Every option that decides what is in the file: not threads, not where activations are kept.
 nlohmann::json to_json(const QuantizeSettings& settings);

@@ -270,14 +270,12 @@ class SyntheticWriter {
     nlohmann::json object = to_json(job_.settings);
     for (const char* searched : {"target_bits", "outlier_threshold", "damp", "true_sequential"})
       object.erase(searched);
-    const QuantizeAverages average = averages(summary_.modules);
     object["tool"] = "spqr.cpp";
     object["version"] = SPQR_VERSION;
     object["synthetic"] = shape_;
     object["seed"] = job_.settings.seed;
-    object["bits_per_weight"] = average.bits;
-    object["stored_bits_per_weight"] = average.stored_bits;
-    object["outlier_share"] = average.outlier_share;
+    object.update(to_json(averages(summary_.modules)));
+    object.erase("relative_error");
     return object.dump();
   }
 
