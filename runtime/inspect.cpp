@@ -51,21 +51,17 @@ std::string describe(const SpqrFormat& format) {
                      format.scale_bits, format.zero_bits);
 }
 
-struct MatrixFacts {
-  std::int64_t weights = 0;
-  std::int64_t outliers = 0;
-  double formula_bits = 0;
-  std::string stored_as;
-};
-
-MatrixFacts facts_of(const Linear& linear) {
-  MatrixFacts facts;
+// Of one matrix, without its bytes.
+PartSize facts_of(const SpqrFileModule& module) {
+  const Linear& linear = module.linear;
+  PartSize facts;
+  facts.name = module.name;
+  facts.matrices = 1;
   facts.weights = linear.m() * linear.n();
   const auto weights = static_cast<double>(facts.weights);
   if (const auto* packed = std::get_if<SpqrMatrix>(&linear.weight)) {
     facts.outliers = static_cast<std::int64_t>(packed->col_vals.size());
-    facts.formula_bits =
-        weights * bits_per_weight(packed->format, packed->n, static_cast<double>(facts.outliers) / weights);
+    facts.formula_bits = weights * bits_per_weight(packed->format, packed->n, facts.outlier_share());
     facts.stored_as = describe(packed->format);
   } else {
     const DType dtype = std::get<TensorView>(linear.weight).dtype;
@@ -75,15 +71,17 @@ MatrixFacts facts_of(const Linear& linear) {
   return facts;
 }
 
-void add(PartSize& part, const MatrixFacts& facts) {
-  part.matrices += 1;
-  part.weights += facts.weights;
-  part.outliers += facts.outliers;
-  part.formula_bits += facts.formula_bits;
+void add(PartSize& part, const PartSize& other) {
+  part.matrices += other.matrices;
+  part.weights += other.weights;
+  part.outliers += other.outliers;
+  part.formula_bits += other.formula_bits;
+  part.bytes += other.bytes;
+  const std::string known = "; " + part.stored_as + "; ";
   if (part.stored_as.empty()) {
-    part.stored_as = facts.stored_as;
-  } else if (!contains(part.stored_as, facts.stored_as)) {
-    part.stored_as += "; " + facts.stored_as;
+    part.stored_as = other.stored_as;
+  } else if (!contains(known, "; " + other.stored_as + "; ")) {
+    part.stored_as += "; " + other.stored_as;
   }
 }
 
@@ -96,41 +94,57 @@ PartSize& named(std::vector<PartSize>& parts, const std::string& name) {
   return parts.back();
 }
 
-// The module that a tensor is a piece of (weight, bias, outliers, permutation); nullptr: none.
-using Owners = std::map<std::string, const SpqrFileModule*, std::less<>>;
+// Tensor name to the modules (their places in the file's list) that it is a piece of: weight, bias, outliers;
+// a permutation may belong to several.
+using Users = std::map<std::string, std::vector<std::size_t>, std::less<>>;
 
-Owners owners_of(const SpqrFile& file) {
-  Owners owners;
-  for (const SpqrFileModule& module : file.modules()) {
+Users users_of_tensors(const SpqrFile& file) {
+  Users users;
+  const std::vector<SpqrFileModule>& modules = file.modules();
+  for (std::size_t i = 0; i < modules.size(); ++i) {
     for (const char* piece : {".weight", ".bias", ".dense", ".row_counts", ".col_vals"})
-      owners.emplace(module.name + piece, &module);
-    if (!module.perm_name.empty()) owners.emplace(module.perm_name, &module);
+      users[modules[i].name + piece].push_back(i);
+    if (!modules[i].perm_name.empty()) users[modules[i].perm_name].push_back(i);
   }
-  return owners;
+  return users;
+}
+
+// What several modules share is divided among them.
+std::vector<ModuleSize> sizes_of_modules(const SpqrFile& file, const Users& users) {
+  std::vector<ModuleSize> sizes;
+  for (const SpqrFileModule& module : file.modules())
+    sizes.push_back({facts_of(module), module.linear.m(), module.linear.n(), module.perm_name});
+  for (const SafetensorsTensor& tensor : file.tensors()) {
+    const auto found = users.find(tensor.name);
+    if (found == users.end()) continue;
+    std::size_t left = tensor.data.size();
+    for (std::size_t sharers = found->second.size(); const std::size_t module : found->second) {
+      const std::size_t share = left / sharers--;
+      sizes[module].size.bytes += share;
+      left -= share;
+    }
+  }
+  return sizes;
 }
 
 void count_sizes(const SpqrFile& file, Inspection& result) {
   for (const char* name : {"attention", "mlp", "embedding", "head", "norms"}) named(result.parts, name);
-  for (const SpqrFileModule& module : file.modules()) {
-    const MatrixFacts facts = facts_of(module.linear);
-    const std::string part = part_of(module.name);
-    add(named(result.parts, part), facts);
-    add(result.whole, facts);
+  const Users users = users_of_tensors(file);
+  result.modules = sizes_of_modules(file, users);
+  for (const ModuleSize& module : result.modules) {
+    const std::string part = part_of(module.size.name);
+    add(named(result.parts, part), module.size);
+    add(result.whole, module.size);
     if (!is_of_blocks(part)) continue;
-    add(named(result.kinds, kind_of(module.name)), facts);
-    add(result.blocks, facts);
+    add(named(result.kinds, kind_of(module.size.name)), module.size);
+    add(result.blocks, module.size);
   }
-  const Owners owners = owners_of(file);
-  std::size_t left = file.file_bytes();
+  std::size_t left = file.file_bytes() - result.whole.bytes;
   for (const SafetensorsTensor& tensor : file.tensors()) {
-    const auto owner = owners.find(tensor.name);
-    const std::string part = part_of(owner == owners.end() ? tensor.name : owner->second->name);
-    if (part == "header and padding") continue;
+    const std::string part = part_of(tensor.name);
+    if (users.contains(tensor.name) || part == "header and padding") continue;
     named(result.parts, part).bytes += tensor.data.size();
     left -= tensor.data.size();
-    if (owner == owners.end() || !is_of_blocks(part)) continue;
-    named(result.kinds, kind_of(owner->second->name)).bytes += tensor.data.size();
-    result.blocks.bytes += tensor.data.size();
   }
   named(result.parts, "header and padding").bytes = left;
   std::erase_if(result.parts, [](const PartSize& part) { return part.bytes == 0; });

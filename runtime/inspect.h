@@ -33,6 +33,14 @@ struct PartSize {
   }
 };
 
+// One matrix.
+struct ModuleSize {
+  PartSize size;  // of a permutation that several share, its part
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::string perm;  // tensor name; empty: none
+};
+
 struct TokenizerSummary {
   std::string kind;  // "Hugging Face tokenizer", ...; "none"; or why it cannot be read
   std::int32_t vocab_size = 0;
@@ -47,7 +55,8 @@ struct Inspection {
   std::vector<PartSize> kinds;  // matrices of the blocks by the last part of their names
   PartSize blocks;              // all matrices of the blocks: what the paper counts as bits per weight
   PartSize whole;               // everything; bytes are the file's
-  std::int64_t context = 0;     // tokens that `memory` is for
+  std::vector<ModuleSize> modules;
+  std::int64_t context = 0;  // tokens that `memory` is for
   MemoryPlan memory;
 };
 

@@ -41,11 +41,32 @@ Json embedded(const std::string& text) {
   }
 }
 
+Json to_json(const ModuleSize& module) {
+  Json object = to_json(module.size);
+  object.erase("matrices");
+  object["shape"] = {module.m, module.n};
+  object["permutation"] = module.perm.empty() ? Json(nullptr) : Json(module.perm);
+  return object;
+}
+
 std::string row(const PartSize& part) {
   if (part.matrices == 0) return fmt::format("{:<20} {:>12}\n", part.name, human_bytes(part.bytes));
   return fmt::format("{:<20} {:>12} {:>8} {:>15} {:>9.4f} {:>9.4f} {:>10.4f}  {}\n", part.name,
                      human_bytes(part.bytes), part.matrices, part.weights, part.stored_bits_per_weight(),
                      part.formula_bits_per_weight(), 100 * part.outlier_share(), part.stored_as);
+}
+
+std::string module_table(const Inspection& inspection) {
+  std::string text = fmt::format("\n{:<44} {:>14} {:>12} {:>9} {:>9} {:>10}  {}\n", "matrix", "shape", "size",
+                                 "bits", "formula", "outliers %", "stored as; its input's permutation");
+  for (const ModuleSize& module : inspection.modules) {
+    text += fmt::format("{:<44} {:>14} {:>12} {:>9.4f} {:>9.4f} {:>10.4f}  {}{}\n", module.size.name,
+                        fmt::format("{} x {}", module.m, module.n), human_bytes(module.size.bytes),
+                        module.size.stored_bits_per_weight(), module.size.formula_bits_per_weight(),
+                        100 * module.size.outlier_share(), module.size.stored_as,
+                        module.perm.empty() ? "" : "; " + module.perm);
+  }
+  return text;
 }
 
 std::string size_table(const Inspection& inspection) {
@@ -57,14 +78,27 @@ std::string size_table(const Inspection& inspection) {
   return text + row(inspection.blocks);
 }
 
+std::string rope_text(const ModelConfig& c) {
+  const std::string text = fmt::format("RoPE theta {:g}", c.rope_theta);
+  switch (c.rope_scaling.type) {
+    case RopeScaling::Type::none:
+      return text;
+    case RopeScaling::Type::linear:
+      return text + fmt::format(", linear scaling by {:g}", c.rope_scaling.factor);
+    case RopeScaling::Type::llama3:
+      return text + fmt::format(", llama3 scaling by {:g}", c.rope_scaling.factor);
+  }
+  return text;
+}
+
 std::string config_text(const ModelConfig& c) {
   std::string text = fmt::format(
       "model      {}, {} blocks, hidden size {}, intermediate size {}, {} heads of {} ({} of keys and "
       "values)\n"
-      "           vocabulary {}, {} head, at most {} tokens",
+      "           vocabulary {}, {} head, at most {} tokens, {}",
       c.model_type, c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.num_attention_heads,
       c.head_dim, c.num_key_value_heads, c.vocab_size, c.tie_word_embeddings ? "tied" : "separate",
-      c.max_position_embeddings);
+      c.max_position_embeddings, rope_text(c));
   if (c.sliding_window > 0) text += fmt::format(", window of {}", c.sliding_window);
   return text + "\n";
 }
@@ -138,6 +172,7 @@ nlohmann::json to_json(const Inspection& inspection, const SpqrFile& file, bool 
   for (const auto& [name, bytes] : file.info().tokenizer_files)
     object["tokenizer"]["files"][name] = bytes.size();
   if (tensors) {
+    for (const ModuleSize& module : inspection.modules) object["modules"].push_back(to_json(module));
     for (const SafetensorsTensor& tensor : file.tensors()) {
       object["tensors"].push_back({{"name", tensor.name},
                                    {"dtype", tensor.dtype},
@@ -152,7 +187,7 @@ std::string to_text(const Inspection& inspection, const SpqrFile& file, bool ten
   std::string text = fmt::format("{}: {}\n", file.path().string(), human_bytes(file.file_bytes()));
   text += config_text(inspection.config) + tokenizer_text(inspection, file) + quantization_text(file) +
           memory_text(inspection) + "\n" + size_table(inspection);
-  return tensors ? text + tensor_lines(file) : text;
+  return tensors ? text + module_table(inspection) + tensor_lines(file) : text;
 }
 
 }  // namespace spqr

@@ -1,8 +1,10 @@
 // spqr-inspect: what a .spqr file holds and what it takes to run it.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "models/spqr_container.h"
 #include "runtime/apps/command_line.h"
 #include "runtime/inspect.h"
 
@@ -14,21 +16,30 @@ constexpr const char* kDescription =
     "outliers\n"
     "by part, and the memory it takes to run.\n";
 
+// Tensors that have a checksum: all but those that only fill up.
+std::size_t checksums_of(const SpqrFile& file) {
+  const auto& tensors = file.tensors();
+  return static_cast<std::size_t>(std::count_if(tensors.begin(), tensors.end(), [](const auto& tensor) {
+    return !tensor.name.starts_with(container::kPaddingPrefix);
+  }));
+}
+
 int run_inspect(const cxxopts::ParseResult& options) {
-  if (options.count("file") == 0) throw UsageError("no file is given");
+  if (options.count("model") == 0) throw UsageError("no file is given");
+  if (options.count("model") > 1) throw UsageError("more than one file is given");
   const auto context = options["ctx-size"].as<std::int64_t>();
   if (context < 0) throw UsageError("-c has to be 0 or more");
   const bool verify = options["verify"].as<bool>();
   const bool tensors = options["tensors"].as<bool>();
-  const SpqrFile file = SpqrFile::open(options["file"].as<std::string>(), {.mmap = true, .verify = verify});
+  const SpqrFile file = SpqrFile::open(options["model"].as<std::string>(), {.mmap = true, .verify = verify});
   const Inspection inspection = inspect(file, context);
   if (options["json"].as<bool>()) {
     nlohmann::json object = to_json(inspection, file, tensors);
-    if (verify) object["verified"] = true;
+    if (verify) object["verified_checksums"] = checksums_of(file);
     fmt::print("{}\n", object.dump(2));
   } else {
     fmt::print("{}", to_text(inspection, file, tensors));
-    if (verify) fmt::print("\nevery checksum is right\n");
+    if (verify) fmt::print("\nall {} checksums are right\n", checksums_of(file));
   }
   if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write to standard output");
   return kExitGood;
@@ -40,13 +51,13 @@ int run_inspect(const cxxopts::ParseResult& options) {
 int main(int argc, char** argv) {
   cxxopts::Options options("spqr-inspect", spqr::kDescription);
   options.add_options()                                                                             //
-      ("file", ".spqr file", cxxopts::value<std::string>(), "FILE")                                 //
+      ("m,model", ".spqr file", cxxopts::value<std::string>(), "FILE")                              //
       ("c,ctx-size", "tokens of context to plan memory for; 0: the model's maximum, at most 4096",  //
        cxxopts::value<std::int64_t>()->default_value("0"), "N")                                     //
       ("verify", "check the checksum of every tensor")                                              //
       ("tensors", "list all tensors")                                                               //
       ("json", "print one JSON object");
-  options.parse_positional({"file"});
+  options.parse_positional({"model"});
   options.positional_help("FILE");
   return spqr::run_tool(argc, argv, options, spqr::run_inspect);
 }

@@ -39,7 +39,8 @@ PackedMatrix packed(bool outliers) {
 
 // One block, all of whose matrices are 64 x 64; q, k and v have outliers and share a permutation. `without`
 // is left out.
-void write_block_model(const std::filesystem::path& path, const std::string& without = "") {
+void write_block_model(const std::filesystem::path& path, const std::string& without = "",
+                       DType embedding = DType::f32) {
   std::vector<std::uint32_t> perm;
   for (std::uint32_t j = kSize; j-- > 0;) perm.push_back(j);
   const std::vector<float> values(static_cast<std::size_t>(kSize * kSize), 1.0F);
@@ -54,7 +55,7 @@ void write_block_model(const std::filesystem::path& path, const std::string& wit
                                        block + "post_attention_layernorm.weight", "model.norm.weight"};
   for (const std::string& name : norms)
     if (name != without) writer.add_dense(name, {values.data(), DType::f32, {kSize}});
-  writer.add_dense("model.embed_tokens.weight", {values.data(), DType::f32, {kSize, kSize}});
+  writer.add_dense("model.embed_tokens.weight", {values.data(), embedding, {kSize, kSize}});
   writer.finish({R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64,
       "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
       "vocab_size": 64, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})",
@@ -89,14 +90,51 @@ TEST_CASE("inspect: bits, outliers and bytes of packed matrices, by part") {
   CHECK(part(all.parts, "mlp").stored_bits_per_weight() == doctest::Approx(5));
   CHECK(part(all.parts, "embedding").stored_bits_per_weight() == doctest::Approx(32));
   CHECK(part(all.parts, "norms").bytes == 3 * 256);
+  CHECK(part(all.kinds, "k_proj").bytes == 2560 + 128 + 256 + 42);
+  CHECK(part(all.kinds, "q_proj").bytes == 2560 + 128 + 256 + 43);
   CHECK(part(all.kinds, "v_proj").formula_bits_per_weight() == doctest::Approx(5.5));
   CHECK(all.blocks.matrices == 7);
   CHECK(all.blocks.formula_bits_per_weight() == doctest::Approx((3 * 5.5 + 4 * 5) / 7));
   CHECK(bytes_of_all(all.parts) == file.file_bytes());
   CHECK(all.whole.weights == 8 * kSize * kSize);
+  CHECK(all.blocks.stored_as == "4 bits, groups of 32, f16 statistics");
   CHECK(all.tokenizer.kind == "none: the model takes and gives token ids");
   CHECK(all.memory.cache() == 100 * 2 * kSize * 2);  // keys and values, f16
   CHECK(inspect(file, 0).context == 128);
+}
+
+TEST_CASE("inspect: matrix by matrix, with shape, bits, outliers and permutation") {
+  const TemporaryDirectory folder;
+  write_block_model(folder.path() / "x.spqr");
+  const SpqrFile file = SpqrFile::open(folder.path() / "x.spqr", {});
+  const Inspection all = inspect(file, 0);
+  REQUIRE(all.modules.size() == 8);
+  const auto json = to_json(all, file, true);
+  const auto of = [&](const std::string& name) {
+    for (const auto& module : json["modules"])
+      if (module["name"] == name) return module;
+    throw std::runtime_error("no module " + name);
+  };
+  const auto query = of("model.layers.0.self_attn.q_proj");
+  CHECK(query["shape"] == nlohmann::json{kSize, kSize});
+  CHECK(query["bytes"] == 2560 + 128 + 256 + 43);  // of the permutation of 128 bytes a third
+  CHECK(query["formula_bits_per_weight"] == doctest::Approx(5.5));
+  CHECK(query["outliers"] == 64);
+  CHECK(query["permutation"] == "model.layers.0.self_attn.perm");
+  CHECK(of("model.layers.0.mlp.up_proj")["permutation"].is_null());
+  CHECK(of("model.embed_tokens")["stored_as"] == "f32");
+  CHECK(!to_json(all, file, false).contains("modules"));
+  const std::string text = to_text(all, file, true);
+  CHECK(contains(text, "4 bits, groups of 32, f16 statistics; model.layers.0.self_attn.perm\n"));
+  CHECK(contains(text, "RoPE theta 10000\n"));
+}
+
+TEST_CASE("inspect: a part names each way its matrices are stored") {
+  const TemporaryDirectory folder;
+  write_block_model(folder.path() / "x.spqr", "", DType::f16);
+  const Inspection all = inspect(SpqrFile::open(folder.path() / "x.spqr", {}), 0);
+  // "f16" is a way of its own, though the other one has it in its name.
+  CHECK(all.whole.stored_as == "4 bits, groups of 32, f16 statistics; f16");
 }
 
 TEST_CASE("inspect: a dense model with its tokenizer, as text and as JSON") {
