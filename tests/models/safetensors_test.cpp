@@ -67,6 +67,35 @@ TEST_CASE("safetensors: mapped and read files say the same") {
   CHECK(contains(message_of([&] { SafetensorsFile::open(empty); }), "0 bytes long"));
 }
 
+TEST_CASE("safetensors: a checkpoint that Hugging Face's writer made") {
+  const std::filesystem::path folder = std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-mha";
+  const auto file = SafetensorsFile::open(folder / "model.safetensors");
+  // Embedding, head, last norm; nine of each of two blocks.
+  CHECK(file.tensors().size() == 3 + 2 * 9);
+  const auto is = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+    const SafetensorsTensor* found = file.find(name);
+    REQUIRE_MESSAGE(found != nullptr, name);
+    CHECK(found->dtype == "F16");
+    CHECK(found->shape == shape);
+    std::size_t bytes = 2;
+    for (const std::int64_t extent : shape) bytes *= static_cast<std::size_t>(extent);
+    CHECK(found->data.size() == bytes);
+  };
+  is("model.embed_tokens.weight", {384, 64});
+  is("lm_head.weight", {384, 64});
+  is("model.norm.weight", {64});
+  for (const std::string block : {"model.layers.0.", "model.layers.1."}) {
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
+      is(block + "self_attn." + name + ".weight", {64, 64});
+    is(block + "mlp.gate_proj.weight", {160, 64});
+    is(block + "mlp.up_proj.weight", {160, 64});
+    is(block + "mlp.down_proj.weight", {64, 160});
+    is(block + "input_layernorm.weight", {64});
+    is(block + "post_attention_layernorm.weight", {64});
+  }
+  CHECK(file.metadata().at("format") == "pt");
+}
+
 TEST_CASE("safetensors: cut off anywhere it is refused") {
   const std::string whole = two_tensors();
   CHECK(refusal(whole) == "no error");
@@ -96,6 +125,8 @@ TEST_CASE("safetensors: offsets and shapes that lie") {
   CHECK(contains(entry("[3]", "[0,12]"), "lie outside the file's 8 bytes"));
   CHECK(contains(entry("[2]", "[8,0]"), "lie outside"));
   CHECK(contains(entry("[2]", "[18446744073709551608,18446744073709551615]"), "lie outside"));
+  CHECK(contains(entry("[2]", "[9223372036854775808,9223372036854775816]"), "lie outside"));
+  CHECK(contains(entry("[2]", "[0,18446744073709551616]"), "not a whole number"));
   CHECK(contains(entry("[3]", "[0,8]"), "8 bytes of data, but dtype F32 and shape [3] need 12"));
   CHECK(contains(entry("[1]", "[4,8]"), "overlap or leave a gap"));
   CHECK(contains(entry("[1]", "[0,4]"), "4 bytes after the last tensor"));
