@@ -1,5 +1,5 @@
-// An unquantized (or simply quantized) model on disk, whatever its container: Hugging Face directory, GGUF, llama2.c.
-// Every reader presents Hugging Face's configuration and tensor names, and gives any tensor as f32.
+// An unquantized (or simply quantized) model on disk, whatever its container: Hugging Face directory, GGUF,
+// llama2.c. Every reader presents Hugging Face's configuration and tensor names, and gives any tensor as f32.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,10 @@
 
 namespace spqr {
 
-// File name -> bytes, as found: tokenizer.json, tokenizer_config.json, tokenizer.model, special_tokens_map.json,
-// generation_config.json, tokenizer.bin (llama2.c), chat_template.jinja; gguf_tokenizer.json is the tokenizer.* part of
-// a GGUF file's metadata as one JSON object. tokenizer/tokenizer.h reads them.
+// File name -> bytes, as found: tokenizer.json, tokenizer_config.json, tokenizer.model,
+// special_tokens_map.json, generation_config.json, tokenizer.bin (llama2.c), chat_template.jinja;
+// gguf_tokenizer.json is the tokenizer.* part of a GGUF file's metadata as one JSON object.
+// tokenizer/tokenizer.h reads them.
 using TokenizerFiles = std::map<std::string, std::string, std::less<>>;
 
 struct CheckpointTensor {
@@ -31,7 +32,8 @@ class Checkpoint {
   virtual const std::string& config_json() const = 0;
   virtual const TokenizerFiles& tokenizer_files() const = 0;  // empty: it has none
   virtual const std::vector<CheckpointTensor>& tensors() const = 0;
-  // Widens a tensor to f32. `out` has room for all its elements. Throws std::runtime_error naming file and tensor.
+  // Widens a tensor to f32. `out` has room for all its elements. Throws std::runtime_error naming file and
+  // tensor.
   virtual void read(std::string_view name, float* out) const = 0;
   virtual std::string format() const = 0;  // "safetensors", "GGUF", "llama2.c": for messages and provenance
 
@@ -40,10 +42,13 @@ class Checkpoint {
 };
 
 struct CheckpointOptions {
-  std::filesystem::path tokenizer;  // replaces or supplies the tokenizer: a file or a directory; empty: the model's own
+  std::filesystem::path
+      tokenizer;  // replaces or supplies the tokenizer: a file or a directory; empty: the model's own
 };
 
-// Decides by what is at `path`: a directory with config.json, or a file's magic. Validates all headers; reads no weights.
-std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path, const CheckpointOptions& options);
+// Decides by what is at `path`: a directory with config.json, or a file's magic. Validates all headers; reads
+// no weights.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path,
+                                            const CheckpointOptions& options);
 
 }  // namespace spqr

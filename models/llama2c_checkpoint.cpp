@@ -113,8 +113,8 @@ class Llama2cCheckpoint final : public Checkpoint {
     try {
       config_ = parse_config(config_json_, where_);
     } catch (const std::runtime_error& error) {
-      throw std::runtime_error(
-          fmt::format("{} (neither a Hugging Face directory nor GGUF, so read as a llama2.c checkpoint)", error.what()));
+      throw std::runtime_error(fmt::format(
+          "{} (neither a Hugging Face directory nor GGUF, so read as a llama2.c checkpoint)", error.what()));
     }
     left_ = bytes.subspan(header_.bytes);
     header_.group_size == 0 ? place_legacy() : place_version_2();

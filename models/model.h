@@ -1,4 +1,5 @@
-// What every architecture offers: a stack of blocks between an embedding and a head, over weights from anywhere.
+// What every architecture offers: a stack of blocks between an embedding and a head, over weights from
+// anywhere.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +14,25 @@
 
 namespace spqr {
 
-// Where a model's weights come from (a .spqr file, or a checkpoint being quantized). Views stay valid while the source lives.
+// Where a model's weights come from (a .spqr file, or a checkpoint being quantized). Views stay valid while
+// the source lives.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  // Modules that read one input, e.g. {"model.layers.0.self_attn.q_proj", ...k_proj, ...v_proj}; biases where present.
-  // Throws std::runtime_error naming what is missing or has another shape than (m[i], n).
+  // Modules that read one input, e.g. {"model.layers.0.self_attn.q_proj", ...k_proj, ...v_proj}; biases where
+  // present. Throws std::runtime_error naming what is missing or has another shape than (m[i], n).
   virtual LinearGroup linear_group(std::span<const std::string> modules, std::span<const std::int64_t> m,
                                    std::int64_t n) = 0;
   // f32 view of a vector such as "model.norm.weight".
   virtual std::span<const float> vector(const std::string& name, std::int64_t size) = 0;
 };
 
-// The linears of one block that share an input, as the quantizer needs them, in the order in which a forward pass uses them.
+// The linears of one block that share an input, as the quantizer needs them, in the order in which a forward
+// pass uses them.
 struct LinearGroupSpec {
-  std::vector<std::string> modules;   // full module names
-  std::vector<std::int64_t> m;        // out_features of each
-  std::int64_t n = 0;                 // in_features
+  std::vector<std::string> modules;  // full module names
+  std::vector<std::int64_t> m;       // out_features of each
+  std::int64_t n = 0;                // in_features
 };
 
 class Model {
@@ -48,7 +51,8 @@ class Model {
   virtual std::size_t bytes_per_token() const = 0;
 };
 
-// The parts of a model that are in memory: everything to run it; one block only, to quantize it layer by layer.
+// The parts of a model that are in memory: everything to run it; one block only, to quantize it layer by
+// layer.
 struct ModelParts {
   bool embedding = true;
   bool head = true;

@@ -72,6 +72,12 @@ std::vector<std::uint16_t> row_counts(std::span<const std::uint32_t> row_offsets
   return counts;
 }
 
+std::size_t stored_bytes(const SpqrMatrix& matrix) {
+  const std::size_t counts =
+      matrix.col_vals.empty() ? 0 : static_cast<std::size_t>(matrix.m) * sizeof(std::uint16_t);
+  return matrix.dense.size_bytes() + counts + matrix.col_vals.size_bytes();
+}
+
 std::vector<std::uint32_t> row_offsets(std::span<const std::uint16_t> row_counts, std::int64_t nnz,
                                        const std::string& where) {
   std::vector<std::uint32_t> offsets;

@@ -65,6 +65,10 @@ std::vector<std::uint16_t> row_counts(std::span<const std::uint32_t> row_offsets
 std::vector<std::uint32_t> row_offsets(std::span<const std::uint16_t> row_counts, std::int64_t nnz,
                                        const std::string& where);
 
+// Bytes of a packed matrix in the file, without its permutation, which it may share, and what fills up to the
+// alignment.
+std::size_t stored_bytes(const SpqrMatrix& matrix);
+
 // XXH3-64 of the bytes, 16 lower-case hexadecimal digits.
 std::string checksum(std::span<const std::byte> bytes);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -24,6 +25,8 @@ constexpr std::array kFiles{"tokenizer.json",          "tokenizer_config.json", 
                             kGenerationConfig};
 // Any of these is enough to make ids of text.
 constexpr std::array kVocabularies{"tokenizer.json", "tokenizer.model"};
+// GPT-2's own format, these two together; tokenizer.json says the same where it is there.
+constexpr std::array kGpt2Files{"vocab.json", "merges.txt"};
 
 // llama2.c: i32 length of the longest token, then (f32 score, i32 length, bytes) for each token, to the end
 // of the file.
@@ -72,6 +75,12 @@ bool is_sentencepiece_model(std::string_view bytes) {
   return true;
 }
 
+bool has_vocabulary(const TokenizerFiles& files) {
+  const auto there = [&](const char* name) { return files.contains(name); };
+  return std::any_of(kVocabularies.begin(), kVocabularies.end(), there) ||
+         std::all_of(kGpt2Files.begin(), kGpt2Files.end(), there);
+}
+
 std::string kind_of(const std::string& bytes, const fs::path& path) {
   const auto start = bytes.find_first_not_of(" \t\r\n");
   if (start != std::string::npos && bytes[start] == '{') {
@@ -108,9 +117,13 @@ std::string read_small_file(const fs::path& path) {
 
 TokenizerFiles tokenizer_files_in(const fs::path& directory) {
   TokenizerFiles files;
-  for (const char* name : kFiles) {
+  const auto take = [&](const char* name) {
     std::error_code error;
     if (fs::is_regular_file(directory / name, error)) files[name] = read_small_file(directory / name);
+  };
+  for (const char* name : kFiles) take(name);
+  if (!has_vocabulary(files)) {
+    for (const char* name : kGpt2Files) take(name);
   }
   return files;
 }
@@ -124,10 +137,9 @@ TokenizerFiles tokenizer_files_at(const fs::path& path) {
     return {{kind, std::move(bytes)}};
   }
   TokenizerFiles files = tokenizer_files_in(path);
-  for (const char* name : kVocabularies) {
-    if (files.contains(name)) return files;
-  }
-  throw std::runtime_error(fmt::format("{}: has neither tokenizer.json nor tokenizer.model", path.string()));
+  if (has_vocabulary(files)) return files;
+  throw std::runtime_error(fmt::format(
+      "{}: has neither tokenizer.json nor tokenizer.model, nor vocab.json with merges.txt", path.string()));
 }
 
 TokenizerFiles chosen_tokenizer_files(TokenizerFiles own, const CheckpointOptions& options) {

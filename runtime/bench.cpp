@@ -1,9 +1,9 @@
 #include "runtime/bench.h"
 
-#include <chrono>
 #include <cmath>
 #include <random>
-#include <stdexcept>
+
+#include "runtime/stopwatch.h"
 
 namespace spqr {
 namespace {
@@ -19,20 +19,21 @@ std::vector<std::int32_t> some_ids(std::int64_t count, std::int64_t vocab_size) 
 }  // namespace
 
 BenchRow run_bench(Session& session, std::int64_t n_prompt, std::int64_t n_gen, std::int64_t repetitions,
-                   const std::function<bool()>& stop) {
+                   const StopCheck& stop) {
   BenchRow row{n_prompt, n_gen, {}, 0};
   const auto ids = some_ids(row.tokens(), session.config().vocab_size);
   for (std::int64_t run = -1; run < repetitions; ++run) {
-    if (stop && stop()) throw std::runtime_error("interrupted");
     session.rewind(0);
-    const auto begin = std::chrono::steady_clock::now();
-    if (n_prompt > 0) {
-      session.forward(ids);
-    } else {
-      for (const std::int32_t& id : ids) session.forward({&id, 1});
+    double seconds = 0;
+    {
+      const Stopwatch watch(seconds);
+      if (n_prompt > 0) {
+        session.forward(ids, stop);
+      } else {
+        for (const std::int32_t& id : ids) session.forward({&id, 1}, stop);
+      }
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    if (run >= 0) row.seconds.push_back(seconds.count());
+    if (run >= 0) row.seconds.push_back(seconds);
   }
   const double cache =
       static_cast<double>(session.plan().needs.cache_per_token) * static_cast<double>(row.tokens() + 1) / 2;

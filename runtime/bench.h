@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "runtime/session.h"
@@ -18,10 +17,10 @@ struct BenchRow {
   std::int64_t tokens() const { return n_prompt + n_gen; }
 };
 
-// Tokens are random but always the same. A warm-up run comes first and is not counted. `stop` is asked before
-// each run.
+// Tokens are random but always the same. A warm-up run comes first and is not counted. Throws
+// Interrupted where `stop` says so.
 BenchRow run_bench(Session& session, std::int64_t n_prompt, std::int64_t n_gen, std::int64_t repetitions,
-                   const std::function<bool()>& stop);
+                   const StopCheck& stop);
 
 double mean(const std::vector<double>& values);
 // Of a sample (n - 1); 0 for fewer than two values.

@@ -4,49 +4,13 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <charconv>
-#include <fstream>
-#include <iterator>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <stdexcept>
-#include <string_view>
+
+#include "runtime/text_input.h"
 
 namespace spqr {
 namespace {
-
-std::string read_text(const std::filesystem::path& path) {
-  if (std::filesystem::is_directory(path)) {
-    throw std::runtime_error(fmt::format("{}: is a directory, expected calibration text", path.string()));
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(fmt::format("{}: calibration text cannot be opened", path.string()));
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
-  return text;
-}
-
-std::vector<std::int32_t> parse_ids(const std::string& text, std::int64_t vocab_size,
-                                    const std::string& where) {
-  constexpr std::string_view kSpace = " \t\r\n\v\f";
-  std::vector<std::int32_t> ids;
-  const std::string_view all = text;
-  for (std::size_t at = all.find_first_not_of(kSpace); at != std::string_view::npos;) {
-    const std::size_t end = std::min(all.find_first_of(kSpace, at), all.size());
-    std::int32_t id = -1;
-    const auto [stop, error] = std::from_chars(all.data() + at, all.data() + end, id);
-    if (error != std::errc() || stop != all.data() + end || id < 0 || id >= vocab_size) {
-      throw std::runtime_error(
-          fmt::format("{}: '{}' is no token id of 0 .. {}; the model has no tokenizer, so calibration is "
-                      "given as ids (or give "
-                      "--tokenizer)",
-                      where, all.substr(at, std::min<std::size_t>(end - at, 40)), vocab_size - 1));
-    }
-    ids.push_back(id);
-    at = all.find_first_not_of(kSpace, end);
-  }
-  return ids;
-}
 
 void check_ids(const std::vector<std::int32_t>& ids, std::int64_t vocab_size) {
   for (const std::int32_t id : ids) {
@@ -59,34 +23,6 @@ void check_ids(const std::vector<std::int32_t>& ids, std::int64_t vocab_size) {
 }
 
 }  // namespace
-
-std::string join_documents(const std::string& jsonl, std::int64_t first, std::int64_t last,
-                           const std::string& where, std::int64_t& documents) {
-  std::string joined;
-  std::int64_t number = 0;
-  documents = 0;
-  for (std::size_t at = 0; at < jsonl.size();) {
-    const std::size_t end = std::min(jsonl.find('\n', at), jsonl.size());
-    const std::string_view line = std::string_view(jsonl).substr(at, end - at);
-    at = end + 1;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    ++number;
-    if (number < first) continue;
-    if (last > 0 && number > last) break;
-    const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
-    if (!object.is_object() || !object.contains("text") || !object["text"].is_string()) {
-      throw std::runtime_error(
-          fmt::format("{}: document {} is no JSON object with a string \"text\"", where, number));
-    }
-    if (documents++ > 0) joined += ' ';
-    joined += object["text"].get_ref<const std::string&>();
-  }
-  if (number < first || (last > 0 && number < last)) {
-    throw std::runtime_error(
-        fmt::format("{}: has {} documents, asked for {}-{}", where, number, first, last));
-  }
-  return joined;
-}
 
 std::vector<std::vector<std::int32_t>> cut_windows(const std::vector<std::int32_t>& ids, std::int64_t samples,
                                                    std::int64_t length, WindowOrder order,
@@ -125,13 +61,17 @@ CalibrationSet load_calibration(const CalibrationSettings& settings, std::uint64
                       "token ids separated by white space in a file of another name",
                       where));
     }
-    ids = tokenizer->encode(
-        join_documents(text, settings.first_document, settings.last_document, where, set.documents), {});
+    const auto documents = read_documents(text, {settings.first_document, settings.last_document}, where);
+    set.documents = static_cast<std::int64_t>(documents.size());
+    ids = tokenizer->encode(join(documents, " "), {});
   } else if (chosen) {
     throw std::runtime_error(
         fmt::format("{}: --documents chooses lines of a .jsonl file, which this is not", where));
   } else {
-    ids = tokenizer == nullptr ? parse_ids(text, vocab_size, where) : tokenizer->encode(text, {});
+    ids = tokenizer == nullptr
+              ? parse_token_ids(text, vocab_size,
+                                where + ": the model has no tokenizer and calibrates with ids")
+              : tokenizer->encode(text, {});
   }
   check_ids(ids, vocab_size);
   if (ids.empty()) throw std::runtime_error(fmt::format("{}: holds no tokens to calibrate with", where));

@@ -32,9 +32,4 @@ std::vector<std::vector<std::int32_t>> cut_windows(const std::vector<std::int32_
                                                    std::int64_t length, WindowOrder order,
                                                    std::uint64_t seed);
 
-// "text" of documents first .. last (1-based, inclusive; last 0: all) joined with spaces. `documents`: how
-// many.
-std::string join_documents(const std::string& jsonl, std::int64_t first, std::int64_t last,
-                           const std::string& where, std::int64_t& documents);
-
 }  // namespace spqr

@@ -3,17 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
+#include "runtime/stopwatch.h"
+
 namespace spqr {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 // Everything of one generation that changes from token to token.
 class Generation {
@@ -37,10 +34,25 @@ class Generation {
       decoder_.emplace(*tokenizer, options_.show_special, at_start);
     }
     for (const std::int32_t id : prompt) sampler_.accept(id);
-    auto begin = std::chrono::steady_clock::now();
-    std::span<const float> logits = session_.forward(prompt);
-    result_.prompt_seconds = seconds_since(begin);
-    begin = std::chrono::steady_clock::now();
+    try {
+      decode(read_prompt(prompt));
+    } catch (const Interrupted&) {
+      result_.reason = FinishReason::interrupted;
+    }
+    emit(decoder_ ? stop_.push(decoder_->finish()) : "");
+    emit(stop_.finish());
+    return std::move(result_);
+  }
+
+ private:
+  // Logits after the prompt.
+  std::span<const float> read_prompt(std::span<const std::int32_t> prompt) {
+    const Stopwatch watch(result_.prompt_seconds);
+    return session_.forward(prompt, callbacks_.interrupted);
+  }
+
+  void decode(std::span<const float> logits) {
+    const Stopwatch watch(result_.decode_seconds);
     while (true) {
       if (const auto reason = must_stop()) {
         result_.reason = *reason;
@@ -66,16 +78,11 @@ class Generation {
         }
         logits = shift();
       } else {
-        logits = session_.forward(std::span(&id, 1));
+        logits = session_.forward(std::span(&id, 1), callbacks_.interrupted);
       }
     }
-    result_.decode_seconds = seconds_since(begin);
-    emit(decoder_ ? stop_.push(decoder_->finish()) : "");
-    emit(stop_.finish());
-    return std::move(result_);
   }
 
- private:
   bool is_eos(std::int32_t id) const { return std::find(eos_.begin(), eos_.end(), id) != eos_.end(); }
 
   std::optional<FinishReason> must_stop() const {
@@ -121,7 +128,7 @@ class Generation {
     sequence_ = kept;
     session_.rewind(0);
     ++result_.shifts;
-    return session_.forward(sequence_);
+    return session_.forward(sequence_, callbacks_.interrupted);
   }
 
   Session& session_;
@@ -171,8 +178,16 @@ StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stop
 std::string StopMatcher::push(std::string_view text) {
   if (matched_) return "";
   held_ += text;
+  // The stop string that ends first, the longest of those that end there: the same however text is cut into
+  // pieces.
   std::size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  std::size_t end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const std::size_t at = held_.find(stop);
+    if (at == std::string::npos || std::pair(at + stop.size(), at) > std::pair(end, first)) continue;
+    first = at;
+    end = at + stop.size();
+  }
   if (first != std::string::npos) {
     matched_ = true;
     return std::exchange(held_, "").substr(0, first);

@@ -35,10 +35,10 @@ struct GenerateResult {
 };
 
 // What is called while generating. `text` gets whole UTF-8 characters (or ids, without a tokenizer) and
-// returns whether to go on; `interrupted` is asked before each token.
+// returns whether to go on; `interrupted` is asked before each token and between the blocks of the model.
 struct GenerateCallbacks {
   std::function<bool(std::string_view)> text;
-  std::function<bool()> interrupted;
+  StopCheck interrupted;
 };
 
 // Appends `prompt` to the session's sequence and generates. Throws std::runtime_error if the prompt does not

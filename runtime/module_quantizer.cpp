@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "kernels/half.h"
+#include "models/spqr_container.h"
 
 namespace spqr {
 namespace {
@@ -63,7 +64,7 @@ QuantizedModule pack_parts(SpqrParts parts, std::span<float> w) {
   ModuleReport& report = result.report;
   report.outliers = static_cast<std::int64_t>(result.packed.col_vals.size());
   report.bits = bits_per_weight(parts.format, parts.n, static_cast<double>(report.outliers) / weights);
-  report.stored_bits = 8.0 * static_cast<double>(result.packed.view().bytes()) / weights;
+  report.stored_bits = 8.0 * static_cast<double>(container::stored_bytes(result.packed.view())) / weights;
   return result;
 }
 

@@ -41,6 +41,24 @@ void check_window(const std::vector<std::int32_t>& window, std::int64_t vocab_si
   }
 }
 
+// -log p of tokens 2 .. n of a window.
+std::vector<double> window_losses(Session& session, const std::vector<std::int32_t>& window,
+                                  const StopCheck& stop) {
+  std::vector<double> losses(window.size() - 1);
+  session.rewind(0);
+  const auto visit = [&](Matrix logits, std::int64_t first) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t t = 0; t < logits.rows; ++t) {
+      const auto next = static_cast<std::size_t>(first + t + 1);
+      if (next == window.size()) continue;
+      losses[next - 1] = negative_log_likelihood(
+          {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
+    }
+  };
+  session.visit_logits(window, visit, stop);
+  return losses;
+}
+
 }  // namespace
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
@@ -51,27 +69,19 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
 }
 
 Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
-                               const PerplexityProgress& progress, const std::function<bool()>& stop) {
+                               const PerplexityProgress& progress, const StopCheck& stop) {
   Perplexity result;
   Spread spread;
   double sum_of_means = 0;
   for (const auto& window : windows) check_window(window, session.config().vocab_size);
   for (const auto& window : windows) {
-    if (stop && stop()) {
+    std::vector<double> losses;
+    try {
+      losses = window_losses(session, window, stop);
+    } catch (const Interrupted&) {
       result.interrupted = true;
       break;
     }
-    std::vector<double> losses(window.size() - 1);
-    session.rewind(0);
-    session.visit_logits(window, [&](Matrix logits, std::int64_t first) {
-#pragma omp parallel for schedule(static)
-      for (std::int64_t t = 0; t < logits.rows; ++t) {
-        const auto next = static_cast<std::size_t>(first + t + 1);
-        if (next == window.size()) continue;
-        losses[next - 1] = negative_log_likelihood(
-            {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
-      }
-    });
     double sum = 0;
     for (const double loss : losses) {
       if (!std::isfinite(loss)) {

@@ -21,11 +21,12 @@ struct Perplexity {
   bool interrupted = false;  // some windows are missing
 };
 
-// Predicts tokens 2 .. n of every window. `stop` is asked before each window. Windows have at least two
-// tokens and fit the session's context. Throws std::invalid_argument for shorter windows and ids outside the
-// vocabulary before any is evaluated, std::runtime_error where logits are no numbers.
+// Predicts tokens 2 .. n of every window. `stop` ends it in the middle of a window, which then does not
+// count. Windows have at least two tokens and fit the session's context. Throws std::invalid_argument for
+// shorter windows and ids outside the vocabulary before any is evaluated, std::runtime_error where logits are
+// no numbers.
 Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
-                               const PerplexityProgress& progress, const std::function<bool()>& stop);
+                               const PerplexityProgress& progress, const StopCheck& stop);
 
 // -log softmax(logits)[id] in double precision.
 double negative_log_likelihood(std::span<const float> logits, std::int32_t id);

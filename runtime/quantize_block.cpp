@@ -2,17 +2,14 @@
 
 #include <fmt/core.h>
 
-#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <utility>
 
+#include "runtime/stopwatch.h"
+
 namespace spqr {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Second moments not yet used, group by group.
 struct Watched {
@@ -20,11 +17,6 @@ struct Watched {
 };
 
 }  // namespace
-
-Stopwatch::Stopwatch(double& seconds) : seconds_(seconds), begin_(now()) {}
-Stopwatch::~Stopwatch() {
-  seconds_ += now() - begin_;
-}
 
 std::string perm_name(const LinearGroupSpec& group) {
   return group.modules.front() + ".perm";

@@ -11,19 +11,6 @@
 
 namespace spqr {
 
-// Adds the wall-clock seconds that it lives to `seconds`.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds);
-  ~Stopwatch();
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  double begin_;
-};
-
 // Tensor that holds the permutation of a group's input: "model.layers.0.self_attn.q_proj.perm".
 std::string perm_name(const LinearGroupSpec& group);
 

@@ -13,6 +13,7 @@
 #include "runtime/calibration.h"
 #include "runtime/quantize_block.h"
 #include "runtime/quantize_plan.h"
+#include "runtime/stopwatch.h"
 #include "runtime/target_bits.h"
 #include "tokenizer/tokenizer.h"
 

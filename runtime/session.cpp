@@ -49,7 +49,7 @@ void Session::rewind(std::int64_t tokens) {
   cache_->set_length(tokens);
 }
 
-void Session::run_blocks(std::span<const std::int32_t> ids,
+void Session::run_blocks(std::span<const std::int32_t> ids, const StopCheck& stop,
                          const std::function<void(Matrix x, std::int64_t first, bool last)>& each) {
   const auto total = static_cast<std::int64_t>(ids.size());
   if (total > context() - length()) {
@@ -60,17 +60,19 @@ void Session::run_blocks(std::span<const std::int32_t> ids,
     const std::int64_t tokens = std::min(batch_, total - first);
     const Matrix x = activations_.matrix(tokens, config().hidden_size);
     model_->embed(x, ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)));
-    for (std::int64_t l = 0; l < config().num_hidden_layers; ++l)
+    for (std::int64_t l = 0; l < config().num_hidden_layers; ++l) {
+      if (stop && stop()) throw Interrupted();
       model_->block(l, x, cache_->layer(l), length());
+    }
     cache_->set_length(length() + tokens);
     each(x, first, first + tokens == total);
   }
 }
 
-std::span<const float> Session::forward(std::span<const std::int32_t> ids) {
+std::span<const float> Session::forward(std::span<const std::int32_t> ids, const StopCheck& stop) {
   if (ids.empty()) throw std::invalid_argument("no tokens to evaluate");
   const std::int64_t vocab = config().vocab_size;
-  run_blocks(ids, [&](Matrix x, std::int64_t, bool last) {
+  run_blocks(ids, stop, [&](Matrix x, std::int64_t, bool last) {
     if (!last) return;
     const Matrix row{x.data + (x.rows - 1) * x.cols, 1, x.cols};
     model_->head(logits_.matrix(1, vocab), row);
@@ -80,9 +82,10 @@ std::span<const float> Session::forward(std::span<const std::int32_t> ids) {
 }
 
 void Session::visit_logits(std::span<const std::int32_t> ids,
-                           const std::function<void(Matrix logits, std::int64_t first)>& visit) {
+                           const std::function<void(Matrix logits, std::int64_t first)>& visit,
+                           const StopCheck& stop) {
   const std::int64_t vocab = config().vocab_size;
-  run_blocks(ids, [&](Matrix x, std::int64_t first, bool) {
+  run_blocks(ids, stop, [&](Matrix x, std::int64_t first, bool) {
     for (std::int64_t t = 0; t < x.rows; t += logits_tokens_) {
       const std::int64_t rows = std::min(logits_tokens_, x.rows - t);
       model_->head(logits_.matrix(rows, vocab), {x.data + t * x.cols, rows, x.cols});

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,15 @@ struct SessionOptions {
   bool verify = false;
 };
 
+// Asked between blocks; true stops what is going on.
+using StopCheck = std::function<bool()>;
+
+// What a pass throws that was told to stop. The sequence is as long as the batches that were finished.
+class Interrupted : public std::runtime_error {
+ public:
+  Interrupted() : std::runtime_error("interrupted") {}
+};
+
 class Session {
  public:
   // Plans memory before it loads. Throws std::runtime_error with one sentence.
@@ -51,17 +61,18 @@ class Session {
 
   // Appends ids to the sequence and returns the logits (vocab_size) after the last one. Valid until the next
   // call. Throws std::out_of_range where they do not fit the context, std::invalid_argument for ids outside
-  // the vocabulary.
-  std::span<const float> forward(std::span<const std::int32_t> ids);
+  // the vocabulary, Interrupted where `stop` says so.
+  std::span<const float> forward(std::span<const std::int32_t> ids, const StopCheck& stop = {});
 
   // Appends ids and hands the logits of all of them to `visit`: rows first .. first + logits.rows, in order.
   void visit_logits(std::span<const std::int32_t> ids,
-                    const std::function<void(Matrix logits, std::int64_t first)>& visit);
+                    const std::function<void(Matrix logits, std::int64_t first)>& visit,
+                    const StopCheck& stop = {});
 
  private:
   // x of the last batch of `ids`, all blocks done; calls `each` after every batch with its activations and
   // first index.
-  void run_blocks(std::span<const std::int32_t> ids,
+  void run_blocks(std::span<const std::int32_t> ids, const StopCheck& stop,
                   const std::function<void(Matrix x, std::int64_t first, bool last)>& each);
 
   std::chrono::steady_clock::time_point begin_;

@@ -17,6 +17,7 @@
 #include "kernels/half.h"
 #include "models/model.h"
 #include "runtime/quantize_block.h"
+#include "runtime/stopwatch.h"
 
 namespace spqr {
 namespace {

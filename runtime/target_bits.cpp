@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/stopwatch.h"
+
 namespace spqr {
 namespace {
 

@@ -1,24 +1,25 @@
 // Causal softmax attention over the KV cache, a block of queries against a block of keys at a time with a
 // running maximum and sum, so that scores never leave the cache.   Source: arXiv 2205.14135 (FlashAttention).
 // A task is one kv head and kQueryTokens tokens: the query heads that share the kv head are rows of one
-// matrix product. Reads the visible part of the cache once per task; tasks are shared among threads and do
-// not depend on their number.
-#include <cblas.h>
-
+// matrix product. Keys and values are cut into panels once a task. Reads the visible part of the cache once
+// per task; tasks are shared among threads and do not depend on their number.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/panels.h"
 #include "kernels/cpu/vector_kernels.h"
 #include "kernels/half.h"
 
 namespace spqr::cpu {
 namespace {
 
-constexpr std::int64_t kQueryTokens = 64;
-constexpr std::int64_t kKeys = 256;
+constexpr std::int64_t kQueryTokens = 96;
+constexpr std::int64_t kKeys = 128;
+// Tokens whose weighted sums end at the same key: the first of them see as many keys fewer, for nothing.
+constexpr std::int64_t kSumTokens = 24;
 // With fewer query rows than this a matrix product costs more than dot products do.
 constexpr std::int64_t kFewRows = 8;
 
@@ -41,19 +42,23 @@ struct Task {
 struct Scratch {
   float *queries, *output;  // (rows, head_dim)
   float* scores;            // (rows, kKeys)
-  float *keys, *values;     // (kKeys, head_dim)
+  float* widened;           // (kKeys, head_dim)
+  float* panels;            // of keys or values
   float *maxima, *sums;     // (rows)
 
   static std::int64_t floats(std::int64_t rows, std::int64_t head_dim) {
-    return 2 * rows * head_dim + rows * kKeys + 2 * kKeys * head_dim + 2 * rows;
+    return 2 * rows * head_dim + rows * kKeys + kKeys * head_dim + panels_floats(head_dim) + 2 * rows;
+  }
+  static std::int64_t panels_floats(std::int64_t head_dim) {
+    return std::max(panel_floats(head_dim, kKeys), panel_floats(kKeys, head_dim));
   }
   Scratch(float* memory, std::int64_t rows, std::int64_t head_dim)
       : queries(memory),
         output(queries + rows * head_dim),
         scores(output + rows * head_dim),
-        keys(scores + rows * kKeys),
-        values(keys + kKeys * head_dim),
-        maxima(values + kKeys * head_dim),
+        widened(scores + rows * kKeys),
+        panels(widened + kKeys * head_dim),
+        maxima(panels + panels_floats(head_dim)),
         sums(maxima + rows) {}
 };
 
@@ -67,31 +72,45 @@ const float* widen(const void* data, const KvLayer& cache, std::int64_t kv_head,
   return scratch;
 }
 
-// scores (rows, kKeys) = queries keys^T for `count` keys
-void score(const Task& task, const Scratch& scratch, const float* keys, std::int64_t count) {
+// scores (rows, kKeys) = queries keys^T for the keys begin .. begin + count, as far as rows see them
+void score(const Task& task, const Scratch& scratch, const float* keys, std::int64_t begin,
+           std::int64_t count) {
   const std::int64_t d = task.shape.head_dim;
-  if (task.rows() >= kFewRows) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(task.rows()),
-                static_cast<int>(count), static_cast<int>(d), 1.0F, scratch.queries, static_cast<int>(d),
-                keys, static_cast<int>(d), 0.0F, scratch.scores, static_cast<int>(kKeys));
+  if (task.rows() < kFewRows) {
+    for (std::int64_t r = 0; r < task.rows(); ++r) {
+      vector_kernels().dot_rows(keys, count, scratch.queries + r * d, scratch.scores + r * kKeys, d);
+    }
     return;
   }
-  for (std::int64_t r = 0; r < task.rows(); ++r) {
-    vector_kernels().dot_rows(keys, count, scratch.queries + r * d, scratch.scores + r * kKeys, d);
+  const Panels panels = pack_transposed(scratch.panels, keys, d, count);
+  for (std::int64_t key = 0; key < count; key += kPanelCols) {
+    const std::int64_t blind =
+        std::max<std::int64_t>(0, begin + key - task.first_position) * task.heads_per_kv;
+    if (blind >= task.rows()) break;
+    multiply({scratch.scores + blind * kKeys + key, kKeys}, {scratch.queries + blind * d, d},
+             task.rows() - blind, columns(panels, key, std::min(kPanelCols, count - key)), {0, d},
+             Store::overwrite);
   }
 }
 
-// output += scores values
-void accumulate(const Task& task, const Scratch& scratch, const float* values, std::int64_t count) {
+// output += scores values for the same keys
+void accumulate(const Task& task, const Scratch& scratch, const float* values, std::int64_t begin,
+                std::int64_t count) {
   const std::int64_t d = task.shape.head_dim;
-  if (task.rows() >= kFewRows) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(task.rows()), static_cast<int>(d),
-                static_cast<int>(count), 1.0F, scratch.scores, static_cast<int>(kKeys), values,
-                static_cast<int>(d), 1.0F, scratch.output, static_cast<int>(d));
+  if (task.rows() < kFewRows) {
+    for (std::int64_t r = 0; r < task.rows(); ++r) {
+      vector_kernels().add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
+    }
     return;
   }
-  for (std::int64_t r = 0; r < task.rows(); ++r) {
-    vector_kernels().add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
+  const Panels panels = pack(scratch.panels, values, count, d);
+  for (std::int64_t t = 0; t < task.tokens; t += kSumTokens) {
+    const std::int64_t tokens = std::min(kSumTokens, task.tokens - t);
+    const std::int64_t seen = std::min(count, task.first_position + t + tokens - begin);
+    if (seen <= 0) continue;
+    const std::int64_t row = t * task.heads_per_kv;
+    multiply({scratch.output + row * d, d}, {scratch.scores + row * kKeys, kKeys}, tokens * task.heads_per_kv,
+             panels, {0, seen}, Store::add);
   }
 }
 
@@ -134,9 +153,10 @@ void run(const Task& task, const Scratch& scratch, float* out, const float* q, s
   const std::int64_t end = task.first_position + task.tokens;
   for (std::int64_t p = task.first_visible(task.first_position); p < end; p += kKeys) {
     const std::int64_t count = std::min(kKeys, end - p);
-    score(task, scratch, widen(task.cache.k, task.cache, task.kv_head, p, count, scratch.keys), count);
+    score(task, scratch, widen(task.cache.k, task.cache, task.kv_head, p, count, scratch.widened), p, count);
     soften(task, scratch, p, count);
-    accumulate(task, scratch, widen(task.cache.v, task.cache, task.kv_head, p, count, scratch.values), count);
+    accumulate(task, scratch, widen(task.cache.v, task.cache, task.kv_head, p, count, scratch.widened), p,
+               count);
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     vector_kernels().scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/blas_threads.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/vector_kernels.h"
 #include "kernels/host_backend.h"
@@ -131,7 +130,6 @@ class CpuBackend final : public HostBackend {
     return is_packed(weight) ? gathered : x;
   }
 
-  SingleThreadedBlas blas_;
   int threads_;
   cpu::ThreadMemory memory_;
   Scratch normed_;

@@ -1,5 +1,4 @@
-// The fast backend for host processors: vector code chosen by CPUID, OpenMP, BLAS for matrices of many
-// tokens.
+// The fast backend for host processors: vector code chosen by CPUID, and OpenMP.
 #pragma once
 
 #include <memory>

@@ -1,14 +1,13 @@
 // y (+)= W x + b for one token and for many.   W (m, n) f32, f16, bf16 or packed; x (tokens, n); y (tokens,
 // m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many: tiles of
-// kTileRows rows, widened to f32, times kTileTokens tokens by BLAS: compute-bound. The tiles are the same for
-// any number of threads and BLAS runs on one thread inside each, so that results are the same too.
-#include <cblas.h>
+// kTileRows rows, widened to f32 and cut into panels once, times kTileTokens tokens: compute-bound.
 #include <omp.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/panels.h"
 #include "kernels/cpu/spqr_matvec.h"
 #include "kernels/cpu/vector_kernels.h"
 #include "kernels/half.h"
@@ -18,8 +17,14 @@ namespace {
 
 // Up to this many tokens reading the weights is what takes time.
 constexpr std::int64_t kFewTokens = 4;
-constexpr std::int64_t kTileRows = 192;  // a multiple of the packed layout's 64-row strips
-constexpr std::int64_t kTileTokens = 512;
+constexpr std::int64_t kTileRows = 384;
+constexpr std::int64_t kTileTokens = 192;
+// Products summed in registers: a panel of so many rows stays in the first cache, so much of a tile's inputs
+// in the second.
+constexpr std::int64_t kDepth = 320;
+// Rows widened at a time, as the packed layout has them.
+constexpr std::int64_t kStripRows = 64;
+static_assert(kTileRows % kStripRows == 0 && kStripRows % kPanelCols == 0);
 // Below this one thread is faster than waking others.
 constexpr std::int64_t kMinParallelWeights = 16 * 1024;
 
@@ -83,11 +88,49 @@ void dense_few(Matrix y, const Linear& weight, const TensorView& dense, Matrix x
   }
 }
 
-// One tile: y (tokens, rows) is a part of the whole product, whose rows are `stride` apart.
-void multiply(float* y, std::int64_t stride, const float* w, std::int64_t rows, Matrix x, Store store) {
-  const auto n = static_cast<int>(x.cols);
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(x.rows), static_cast<int>(rows), n,
-              1.0F, x.data, n, w, n, store == Store::add ? 1.0F : 0.0F, y, static_cast<int>(stride));
+// A thread's memory for one tile.
+struct TileScratch {
+  float* panels;  // of W^T, the tile's rows
+  float* strip;   // (kStripRows, n)
+  float* inputs;  // (kTileTokens, kDepth)
+
+  static std::int64_t floats(std::int64_t n) {
+    return panel_floats(n, kTileRows) + kStripRows * n + kTileTokens * kDepth;
+  }
+  TileScratch(float* memory, std::int64_t n)
+      : panels(memory), strip(panels + panel_floats(n, kTileRows)), inputs(strip + kStripRows * n) {}
+};
+
+Panels pack_tile(const Linear& weight, std::int64_t first, std::int64_t rows, const TileScratch& scratch) {
+  const std::int64_t n = weight.n();
+  const auto* dense = std::get_if<TensorView>(&weight.weight);
+  if (dense != nullptr && dense->dtype == DType::f32)
+    return pack_transposed(scratch.panels, static_cast<const float*>(dense->data) + first * n, n, rows);
+  for (std::int64_t r = 0; r < rows; r += kStripRows) {
+    const std::int64_t count = std::min(kStripRows, rows - r);
+    weight_rows(weight, first + r, count, scratch.strip);
+    pack_transposed(scratch.panels + r * n, scratch.strip, n, count);
+  }
+  return {scratch.panels, n, rows};
+}
+
+// Columns first .. first + count of x. Rows at such distances fall into few sets of the caches and drive each
+// other out, they are copied together.
+ConstRows inputs_of(Matrix x, std::int64_t first, std::int64_t count, const TileScratch& scratch) {
+  if (x.cols % 1024 != 0) return {x.data + first, x.cols};
+  for (std::int64_t t = 0; t < x.rows; ++t)
+    std::copy_n(x.data + t * x.cols + first, count, scratch.inputs + t * count);
+  return {scratch.inputs, count};
+}
+
+// y (tokens, rows) (+)= x W^T for the rows of W in the panels.
+void multiply_tile(Rows y, Matrix x, const Panels& w, Store store, const TileScratch& scratch) {
+  const std::int64_t pieces = (x.cols + kDepth - 1) / kDepth;
+  const std::int64_t depth = (x.cols + pieces - 1) / pieces;  // all about the same
+  for (std::int64_t k = 0; k < x.cols; k += depth) {
+    const std::int64_t count = std::min(depth, x.cols - k);
+    multiply(y, inputs_of(x, k, count, scratch), x.rows, w, {k, count}, k > 0 ? Store::add : store);
+  }
 }
 
 void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t rows, std::int64_t tokens) {
@@ -99,27 +142,26 @@ void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t row
 void linear_many(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {
   const std::int64_t m = weight.m();
   const std::int64_t n = weight.n();
-  const auto* dense = std::get_if<TensorView>(&weight.weight);
-  const bool in_place = dense != nullptr && dense->dtype == DType::f32;
-  if (!in_place) memory.reserve(std::min(m, kTileRows) * n);
+  memory.reserve(TileScratch::floats(n));
   // Also cut along the tokens, or a narrow matrix would be the work of few threads.
   const std::int64_t row_tiles = (m + kTileRows - 1) / kTileRows;
   const std::int64_t token_tiles = (x.rows + kTileTokens - 1) / kTileTokens;
 #pragma omp parallel
   {
-    std::int64_t widened = -1;  // the row tile in this thread's memory
+    const TileScratch scratch(memory.mine(), n);
+    std::int64_t packed = -1;  // the row tile in this thread's memory
+    Panels panels{};
 #pragma omp for schedule(dynamic) collapse(2)
     for (std::int64_t r = 0; r < row_tiles; ++r) {
       for (std::int64_t s = 0; s < token_tiles; ++s) {
         const std::int64_t first = r * kTileRows;
         const std::int64_t rows = std::min(kTileRows, m - first);
-        const float* w = in_place ? static_cast<const float*>(dense->data) + first * n : memory.mine();
-        if (!in_place && widened != r) weight_rows(weight, first, rows, memory.mine());
-        widened = r;
+        if (packed != r) panels = pack_tile(weight, first, rows, scratch);
+        packed = r;
         const std::int64_t token = s * kTileTokens;
         const std::int64_t tokens = std::min(kTileTokens, x.rows - token);
         float* out = y.data + token * y.cols + first;
-        multiply(out, y.cols, w, rows, {x.data + token * n, tokens, n}, store);
+        multiply_tile({out, y.cols}, {x.data + token * n, tokens, n}, panels, store, scratch);
         if (!weight.bias.empty()) add_bias(out, y.cols, weight.bias.data() + first, rows, tokens);
       }
     }

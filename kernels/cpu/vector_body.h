@@ -135,5 +135,95 @@ void rms_norm(float* y, const float* x, const float* weight, float eps, std::int
   for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * weight[i];
 }
 
+// Rows of A at a time: 12 sums, two vectors of the panel and one of A fill the 16 registers of AVX2.
+constexpr int kRowsAtOnce = 6;
+
+template <int kRows>
+inline void multiply_rows(const PanelProduct& p, const float* a, float* c) {
+  f32x8 sums[kRows][2] = {};
+  const float* panel = p.panel;
+  // Far-apart rows that are not in the cache would be waited for at the end.
+  for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * p.stride_c, 1);
+#pragma GCC unroll 2
+  for (std::int64_t k = 0; k < p.depth; ++k, panel += kPanelCols) {
+    const f32x8 left = load<f32x8>(panel);
+    const f32x8 right = load<f32x8>(panel + kLanes);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const f32x8 value = broadcast(a[r * p.stride_a + k]);
+      sums[r][0] += value * left;
+      sums[r][1] += value * right;
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r, c += p.stride_c) {
+    if (p.cols == kPanelCols) {
+      store(c, p.add ? load<f32x8>(c) + sums[r][0] : sums[r][0]);
+      store(c + kLanes, p.add ? load<f32x8>(c + kLanes) + sums[r][1] : sums[r][1]);
+    } else {
+      float row[kPanelCols];
+      store(row, sums[r][0]);
+      store(row + kLanes, sums[r][1]);
+      for (std::int64_t i = 0; i < p.cols; ++i) c[i] = p.add ? c[i] + row[i] : row[i];
+    }
+  }
+}
+
+void multiply_panel(const PanelProduct& p) {
+  std::int64_t r = 0;
+  const auto a = [&] { return p.a + r * p.stride_a; };
+  const auto c = [&] { return p.c + r * p.stride_c; };
+  for (; r + kRowsAtOnce <= p.rows; r += kRowsAtOnce) multiply_rows<kRowsAtOnce>(p, a(), c());
+  switch (p.rows - r) {
+    case 5:
+      return multiply_rows<5>(p, a(), c());
+    case 4:
+      return multiply_rows<4>(p, a(), c());
+    case 3:
+      return multiply_rows<3>(p, a(), c());
+    case 2:
+      return multiply_rows<2>(p, a(), c());
+    case 1:
+      return multiply_rows<1>(p, a(), c());
+    default:
+      return;
+  }
+}
+
+// 8 x 8 values: in[r][i] to out[i][r].
+inline void transpose_8x8(const float* in, std::int64_t stride, float* out) {
+  f32x8 v[8];
+  f32x8 w[8];
+  for (int r = 0; r < 8; ++r) v[r] = load<f32x8>(in + r * stride);
+  for (int r = 0; r < 8; r += 2) {
+    w[r] = __builtin_shufflevector(v[r], v[r + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    w[r + 1] = __builtin_shufflevector(v[r], v[r + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int r = 0; r < 8; r += 4) {
+    v[r] = __builtin_shufflevector(w[r], w[r + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    v[r + 1] = __builtin_shufflevector(w[r], w[r + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    v[r + 2] = __builtin_shufflevector(w[r + 1], w[r + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    v[r + 3] = __builtin_shufflevector(w[r + 1], w[r + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  for (int r = 0; r < 4; ++r) {
+    store(out + r * kPanelCols, __builtin_shufflevector(v[r], v[r + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    store(out + (r + 4) * kPanelCols, __builtin_shufflevector(v[r], v[r + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+}
+
+void transpose_panel(float* panel, const float* rows, std::int64_t depth, std::int64_t count) {
+  std::int64_t k = 0;
+  if (count == kPanelCols) {
+    for (; k + 8 <= depth; k += 8) {
+      transpose_8x8(rows + k, depth, panel + k * kPanelCols);
+      transpose_8x8(rows + 8 * depth + k, depth, panel + k * kPanelCols + 8);
+    }
+  }
+  for (; k < depth; ++k) {
+    for (std::int64_t r = 0; r < kPanelCols; ++r)
+      panel[k * kPanelCols + r] = r < count ? rows[r * depth + k] : 0.0F;
+  }
+}
+
 }  // namespace
 }  // namespace spqr::cpu

@@ -6,6 +6,22 @@
 
 namespace spqr::cpu {
 
+inline constexpr std::int64_t kPanelCols = 16;
+
+// c (rows, cols) (+)= a (rows, depth) times a panel (depth, kPanelCols) of panels.h, of which the first
+// `cols` columns count.
+struct PanelProduct {
+  const float* a = nullptr;
+  std::int64_t stride_a = 0;
+  const float* panel = nullptr;
+  std::int64_t depth = 0;
+  float* c = nullptr;
+  std::int64_t stride_c = 0;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  bool add = false;
+};
+
 struct VectorKernels {
   const char* isa;
   // sum_i a[i] b[i]
@@ -26,6 +42,9 @@ struct VectorKernels {
   void (*swiglu)(float* h, const float* gate, const float* up, std::int64_t n);
   // y = x / sqrt(mean(x^2) + eps) * weight; y may be x
   void (*rms_norm)(float* y, const float* x, const float* weight, float eps, std::int64_t n);
+  void (*multiply_panel)(const PanelProduct& product);
+  // panel (depth, kPanelCols) = rows^T; rows (count, depth); columns from count on are zero
+  void (*transpose_panel)(float* panel, const float* rows, std::int64_t depth, std::int64_t count);
 };
 
 const VectorKernels& vector_kernels();

@@ -18,8 +18,9 @@ inline f32x8 load_f16(const std::uint16_t* from) {
 namespace spqr::cpu {
 
 const VectorKernels& portable_vector_kernels() {
-  static constexpr VectorKernels kKernels{"portable", dot,       dot_f16, dot_bf16, dot_rows, add_rows,
-                                          scale,      scale_max, exp_sum, swiglu,   rms_norm};
+  static constexpr VectorKernels kKernels{
+      "portable", dot,     dot_f16, dot_bf16, dot_rows,       add_rows,       scale,
+      scale_max,  exp_sum, swiglu,  rms_norm, multiply_panel, transpose_panel};
   return kKernels;
 }
 

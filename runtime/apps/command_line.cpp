@@ -5,8 +5,10 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -57,11 +59,11 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
     for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
     const auto parsed = options.parse(static_cast<int>(pointers.size()), pointers.data());
     if (parsed.count("help") > 0) {
-      fmt::print("{}\n", options.help());
+      print(fmt::format("{}\n", options.help()));
       return kExitGood;
     }
     if (parsed.count("version") > 0) {
-      fmt::print("{} {}\n", name, SPQR_VERSION);
+      print(fmt::format("{} {}\n", name, SPQR_VERSION));
       return kExitGood;
     }
     if (!parsed.unmatched().empty()) {
@@ -80,6 +82,13 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
     fmt::print(stderr, "{}: error: {}\n", name, error.what());
   }
   return kExitFailed;
+}
+
+bool print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return true;
+  if (errno == EPIPE) return false;
+  throw std::runtime_error(fmt::format("cannot write to standard output: {}", std::strerror(errno)));
 }
 
 void install_interrupt_handler() {

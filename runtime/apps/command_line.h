@@ -7,6 +7,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace spqr {
 
@@ -26,6 +27,10 @@ class UsageError : public std::runtime_error {
 // Call it from main and return what it returns.
 int run_tool(int argc, char** argv, cxxopts::Options& options,
              const std::function<int(const cxxopts::ParseResult&)>& body);
+
+// Writes to standard output, at once. False: its reader has gone away (and SIGPIPE is ignored). Throws std::runtime_error where
+// it cannot be written, e.g. to a full disk.
+bool print(std::string_view text);
 
 // First Ctrl-C (or SIGTERM) sets the flag, a second one ends the process. Idempotent.
 void install_interrupt_handler();

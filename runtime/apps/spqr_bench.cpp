@@ -77,16 +77,17 @@ nlohmann::json to_json(const Session& session, const BenchRow& row, const Sessio
   return object;
 }
 
-void print_markdown(const nlohmann::json& rows) {
-  fmt::print("| model | size | params | backend | threads | test | tokens/s | GB/s | of {:.1f} GB/s read |\n",
-             rows.empty() ? 0.0 : rows[0]["read_bandwidth_gb_per_s"].get<double>());
-  fmt::print("|---|---|---|---|---|---|---|---|---|\n");
+std::string markdown(const nlohmann::json& rows) {
+  std::string text = fmt::format(
+      "| model | size | params | backend | threads | test | tokens/s | GB/s | of {:.1f} GB/s read |\n",
+      rows.empty() ? 0.0 : rows[0]["read_bandwidth_gb_per_s"].get<double>());
+  text += "|---|---|---|---|---|---|---|---|---|\n";
   for (const auto& row : rows) {
     const bool decode = row["n_gen"].get<std::int64_t>() > 0;
     const std::string test = decode ? fmt::format("tg{}", row["n_gen"].get<std::int64_t>())
                                     : fmt::format("pp{}", row["n_prompt"].get<std::int64_t>());
     const double gb = decode ? row["gb_per_s"].get<double>() : 0;
-    fmt::print(
+    text += fmt::format(
         "| {} | {} | {:.2f} M | {} | {} | {} | {:.2f} +- {:.2f} | {} | {} |\n",
         row["model_type"].get<std::string>(), human_bytes(row["model_size"].get<std::size_t>()),
         row["model_n_params"].get<double>() / 1e6, row["backends"].get<std::string>(),
@@ -94,6 +95,7 @@ void print_markdown(const nlohmann::json& rows) {
         decode ? fmt::format("{:.2f}", gb) : "",
         decode ? fmt::format("{:.0f} %", 100 * gb / row["read_bandwidth_gb_per_s"].get<double>()) : "");
   }
+  return text;
 }
 
 std::int64_t none_or_more(const cxxopts::ParseResult& parsed, const std::string& name) {
@@ -121,11 +123,7 @@ int run(const cxxopts::ParseResult& parsed) {
   if (n_gen > 0)
     rows.push_back(
         to_json(session, run_bench(session, 0, n_gen, repetitions, interrupted), options, bandwidth));
-  if (output == "json") {
-    fmt::print("{}\n", rows.dump(1));
-  } else {
-    print_markdown(rows);
-  }
+  print(output == "json" ? fmt::format("{}\n", rows.dump(1)) : markdown(rows));
   return kExitGood;
 }
 

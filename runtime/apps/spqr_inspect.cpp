@@ -36,12 +36,11 @@ int run_inspect(const cxxopts::ParseResult& options) {
   if (options["json"].as<bool>()) {
     nlohmann::json object = to_json(inspection, file, tensors);
     if (verify) object["verified_checksums"] = checksums_of(file);
-    fmt::print("{}\n", object.dump(2));
+    print(fmt::format("{}\n", object.dump(2)));
   } else {
-    fmt::print("{}", to_text(inspection, file, tensors));
-    if (verify) fmt::print("\nall {} checksums are right\n", checksums_of(file));
+    print(to_text(inspection, file, tensors));
+    if (verify) print(fmt::format("\nall {} checksums are right\n", checksums_of(file)));
   }
-  if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write to standard output");
   return kExitGood;
 }
 

@@ -1,14 +1,13 @@
 // spqr-perplexity: how well a model predicts a text.
 #include <fmt/core.h>
 
-#include <chrono>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "runtime/apps/session_options.h"
 #include "runtime/datasets.h"
 #include "runtime/inspect.h"
 #include "runtime/perplexity.h"
+#include "runtime/stopwatch.h"
 
 namespace {
 
@@ -92,14 +91,16 @@ int run(const cxxopts::ParseResult& parsed) {
   fmt::print(stderr, "backend {}, {} tokens of {}, {} windows of {}\n", session.backend_name(),
              input.text.tokens, input.dataset, input.text.windows.size(), window);
 
-  const auto begin = std::chrono::steady_clock::now();
   const auto progress = [&](std::int64_t done, double perplexity) {
     if (json) return;
-    fmt::print("[{}] {:.4f}\n", done, perplexity);
-    std::fflush(stdout);
+    print(fmt::format("[{}] {:.4f}\n", done, perplexity));
   };
-  const Perplexity result = evaluate_perplexity(session, input.text.windows, progress, interrupted);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  Perplexity result;
+  double seconds = 0;
+  {
+    const Stopwatch watch(seconds);
+    result = evaluate_perplexity(session, input.text.windows, progress, interrupted);
+  }
   if (result.interrupted)
     throw std::runtime_error(
         fmt::format("interrupted after {} of {} windows", result.windows, input.text.windows.size()));
@@ -118,10 +119,10 @@ int run(const cxxopts::ParseResult& parsed) {
                                    {"model", opening.model.filename().string()},
                                    {"bits_per_weight", blocks.formula_bits_per_weight()},
                                    {"outlier_share", blocks.outlier_share()}};
-    fmt::print("{}\n", object.dump());
+    print(fmt::format("{}\n", object.dump()));
   } else {
-    fmt::print("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n", result.perplexity,
-               result.standard_error, result.windows, window, seconds);
+    print(fmt::format("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n",
+                      result.perplexity, result.standard_error, result.windows, window, seconds));
   }
   return kExitGood;
 }

@@ -101,7 +101,7 @@ QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
 
 void print_summary(const QuantizeSummary& summary, bool json) {
   if (json) {
-    fmt::print("{}\n", to_json(summary).dump(1));
+    print(fmt::format("{}\n", to_json(summary).dump(1)));
     return;
   }
   fmt::print(stderr,

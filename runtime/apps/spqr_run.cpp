@@ -2,7 +2,6 @@
 #include <fmt/core.h>
 
 #include <csignal>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -152,7 +151,7 @@ void print_json(const Session& session, const GenerateResult& result, std::uint6
                                  {"prompt_tokens_per_s", speed.prompt},
                                  {"decode_tokens_per_s", speed.decode},
                                  {"gb_per_s", speed.gb_per_s}};
-  fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  print(fmt::format("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
 }
 
 void print_timings(const Session& session, const GenerateResult& result) {
@@ -186,9 +185,6 @@ int run(const cxxopts::ParseResult& parsed) {
   if (session.tokenizer() == nullptr)
     fmt::print(stderr, "warning: the model has no tokenizer: it takes and prints token ids\n");
   const auto ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
-  const auto print = [](std::string_view piece) {
-    return std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() && std::fflush(stdout) == 0;
-  };
   if (!json && parsed.count("no-display-prompt") == 0) print(text);
 
   Sampler sampler(sampling);

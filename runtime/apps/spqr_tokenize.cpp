@@ -1,15 +1,12 @@
 // spqr-tokenize: text to token ids and back.
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cstdio>
 #include <fstream>
-#include <iostream>
-#include <iterator>
 
 #include "models/checkpoint.h"
 #include "models/spqr_file.h"
 #include "runtime/apps/command_line.h"
+#include "runtime/text_input.h"
 #include "tokenizer/tokenizer.h"
 
 namespace spqr {
@@ -43,45 +40,11 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& model,
   return load(open_checkpoint(model, {tokenizer})->tokenizer_files());
 }
 
-std::string read_stream(std::istream& stream, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (stream.bad()) throw std::runtime_error(fmt::format("{}: cannot be read", name));
-  return text;
-}
-
 // -p, or the file of -f; "-" and neither: standard input.
 std::string read_input(const cxxopts::ParseResult& options) {
   if (options.count("prompt") > 0 && options.count("file") > 0) throw UsageError("give either -p or -f");
   if (options.count("prompt") > 0) return options["prompt"].as<std::string>();
-  const std::string path = options.count("file") > 0 ? options["file"].as<std::string>() : "-";
-  if (path == "-") return read_stream(std::cin, "standard input");
-  if (std::filesystem::is_directory(path)) throw std::runtime_error(fmt::format("{}: is a directory", path));
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(fmt::format("{}: cannot be opened", path));
-  return read_stream(file, path);
-}
-
-std::vector<std::int32_t> parse_ids(const std::string& text, std::int32_t vocab_size) {
-  constexpr const char* kSpace = " \t\r\n\v\f";
-  std::vector<std::int32_t> ids;
-  for (std::size_t at = text.find_first_not_of(kSpace); at != std::string::npos;) {
-    const std::size_t end = std::min(text.find_first_of(kSpace, at), text.size());
-    std::int32_t id = -1;
-    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, id);
-    if (error != std::errc() || stop != text.data() + end || id < 0 || id >= vocab_size) {
-      throw std::runtime_error(
-          fmt::format("'{}' is no token id; expected 0 .. {}", text.substr(at, end - at), vocab_size - 1));
-    }
-    ids.push_back(id);
-    at = text.find_first_not_of(kSpace, end);
-  }
-  return ids;
-}
-
-void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw std::runtime_error("cannot write to standard output");
-  }
+  return read_text(options.count("file") > 0 ? options["file"].as<std::string>() : "-");
 }
 
 int tokenize(const cxxopts::ParseResult& options) {
@@ -90,7 +53,8 @@ int tokenize(const cxxopts::ParseResult& options) {
       open_tokenizer(options["model"].as<std::string>(), options["tokenizer"].as<std::string>());
   const std::string input = read_input(options);
   if (options["decode"].as<bool>()) {
-    print(tokenizer->decode(parse_ids(input, tokenizer->vocab_size()), options["special"].as<bool>()));
+    print(tokenizer->decode(parse_token_ids(input, tokenizer->vocab_size(), "with --decode"),
+                            options["special"].as<bool>()));
     return kExitGood;
   }
   const EncodeOptions encode{.add_special = !options["no-bos"].as<bool>(),

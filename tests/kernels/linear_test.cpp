@@ -93,7 +93,7 @@ TEST_CASE("linear_group: one matrix of every kind, ragged and across tiles, one 
   };
   for (const Shape& s :
        {Shape{1, 1, 1}, Shape{3, 5, 2}, Shape{70, 37, 1}, Shape{64, 64, 4}, Shape{65, 130, 5},
-        Shape{193, 40, 6}, Shape{10, 9, 513}, Shape{300, 520, 1}, Shape{400, 33, 17}}) {
+        Shape{193, 40, 6}, Shape{10, 9, 513}, Shape{300, 520, 1}, Shape{400, 33, 17}, Shape{209, 600, 260}}) {
     for (const auto& kind : kKinds) {
       for (const bool bias : {false, true}) {
         Members members;

@@ -90,6 +90,57 @@ TEST_CASE("vector kernels: many rows at once") {
   }
 }
 
+TEST_CASE(
+    "vector kernels: a panel is the transpose of its rows, filled up with zeros, and is multiplied by") {
+  std::mt19937 random(4);
+  for (const cpu::VectorKernels* kernels : tables()) {
+    for (const std::int64_t depth : {1, 7, 8, 33}) {
+      for (const std::int64_t cols : {1, 9, 16}) {
+        INFO(kernels->isa, ", depth ", depth, ", ", cols, " columns");
+        const std::vector<float> w = random_vector(cols * depth, random);
+        std::vector<float> panel(static_cast<std::size_t>(depth * cpu::kPanelCols), NAN);
+        kernels->transpose_panel(panel.data(), w.data(), depth, cols);
+        for (std::int64_t k = 0; k < depth; ++k) {
+          for (std::int64_t i = 0; i < cpu::kPanelCols; ++i) {
+            CHECK(panel[static_cast<std::size_t>(k * cpu::kPanelCols + i)] ==
+                  (i < cols ? w[static_cast<std::size_t>(i * depth + k)] : 0.0F));
+          }
+        }
+        for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 13}) {
+          const std::int64_t stride_a = depth + 2;
+          const std::int64_t stride_c = cols + 3;
+          const std::vector<float> a = random_vector(rows * stride_a, random);
+          const std::vector<float> before = random_vector(rows * stride_c, random);
+          for (const bool add : {false, true}) {
+            std::vector<float> c = before;
+            kernels->multiply_panel({.a = a.data(),
+                                     .stride_a = stride_a,
+                                     .panel = panel.data(),
+                                     .depth = depth,
+                                     .c = c.data(),
+                                     .stride_c = stride_c,
+                                     .rows = rows,
+                                     .cols = cols,
+                                     .add = add});
+            for (std::int64_t r = 0; r < rows; ++r) {
+              for (std::int64_t i = 0; i < stride_c; ++i) {
+                const auto at = static_cast<std::size_t>(r * stride_c + i);
+                if (i >= cols) {
+                  CHECK(c[at] == before[at]);  // what is beside the product stays
+                  continue;
+                }
+                const Dot dot = dot_of(a.data() + r * stride_a, w.data() + i * depth, depth);
+                const double expected = dot.value + (add ? static_cast<double>(before[at]) : 0);
+                CHECK(std::abs(c[at] - expected) <= dot.tolerance + kUnit * std::abs(expected));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("vector kernels: softmax pieces, swiglu, rms_norm, scale") {
   std::mt19937 random(3);
   for (const cpu::VectorKernels* kernels : tables()) {

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "models/config.h"
+#include "models/tokenizer_files.h"
 #include "tests/models/files.h"
 #include "tests/test_data.h"
 
@@ -143,6 +144,19 @@ TEST_CASE("Hugging Face directory: what is missing has a sentence") {
   CHECK(contains(message_of([&] { open_checkpoint(directory.path() / "absent", {}); }), "no such file"));
 }
 
+TEST_CASE("tokenizer files: vocab.json with merges.txt where there is no tokenizer.json") {
+  TemporaryDirectory directory;
+  directory.write("vocab.json", "{\"a\":0}");
+  CHECK(
+      contains(message_of([&] { tokenizer_files_at(directory.path()); }), "nor vocab.json with merges.txt"));
+  directory.write("merges.txt", "#version: 0.2\n");
+  CHECK(tokenizer_files_at(directory.path()).size() == 2);
+  directory.write("tokenizer.json", "{\"model\":{}}");
+  const TokenizerFiles files = tokenizer_files_at(directory.path());
+  CHECK(files.size() == 1);
+  CHECK(files.contains("tokenizer.json"));
+}
+
 TEST_CASE("tokenizer files: a directory's own, or what is given in their place") {
   TemporaryDirectory directory;
   directory.write("config.json", tiny_config(false).dump());
@@ -165,15 +179,15 @@ TEST_CASE("tokenizer files: a directory's own, or what is given in their place")
   // pieces { piece: "a" score: 0 } and an unknown length-delimited field 2
   const std::string sentencepiece =
       std::string("\x0a\x08\x0a\x01") + "a" + std::string("\x15\0\0\0\0", 5) + "\x12\x01x";
-  for (const auto& [name, bytes] : {std::pair<std::string, std::string>{"tokenizer.json", json},
-                                    {"tokenizer.bin", llama2c},
-                                    {"tokenizer.model", sentencepiece}}) {
-    CAPTURE(name);
-    const TokenizerFiles files = files_with(other.write("whatever.name", bytes));
+  for (const auto& given : {std::pair<std::string, std::string>{"tokenizer.json", json},
+                            {"tokenizer.bin", llama2c},
+                            {"tokenizer.model", sentencepiece}}) {
+    CAPTURE(given.first);
+    const TokenizerFiles files = files_with(other.write("whatever.name", given.second));
     CHECK(files.size() == 2);
     CHECK(files.contains("generation_config.json"));
-    REQUIRE(files.contains(name));
-    CHECK(files.find(name)->second == bytes);
+    REQUIRE(files.contains(given.first));
+    CHECK(files.find(given.first)->second == given.second);
   }
   for (const std::string& bad :
        {std::string(), std::string("text"), std::string("{}"), std::string("{\"model\""),

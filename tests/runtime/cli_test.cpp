@@ -255,6 +255,28 @@ TEST_CASE("a reader that goes away ends generation") {
   CHECK(contains(result.err, "decode"));
 }
 
+TEST_CASE("a full disk behind standard output is one sentence and status 1, with every tool") {
+  const std::string ids = models().write("ids.txt", "1 2 3 4");
+  const std::vector<std::pair<std::string, Arguments>> commands = {
+      {"spqr-run", models().greedy({"-p", "Once", "-n", "4"})},
+      {"spqr-run", models().greedy({"-p", "Once", "-n", "4", "--json"})},
+      {"spqr-perplexity", {"-m", models().ids_only(), "--tokens", ids}},
+      {"spqr-perplexity", {"-m", models().ids_only(), "--tokens", ids, "--json"}},
+      {"spqr-bench", {"-m", models().ids_only(), "-p", "4", "-n", "4", "-r", "1"}},
+      {"spqr-bench", {"-m", models().ids_only(), "-p", "4", "-n", "4", "-r", "1", "-o", "json"}},
+      {"spqr-inspect", {"-m", models().ids_only()}},
+      {"spqr-tokenize", {"-m", models().stories(), "-p", "Once"}},
+      {"spqr-quantize", {"--help"}},
+  };
+  for (const auto& [tool, arguments] : commands) {
+    const Finished result = run_process(command(tool, arguments), "/dev/full");
+    CAPTURE(tool);
+    CAPTURE(result.err);
+    CHECK(result.status == 1);
+    CHECK(contains(result.err, tool + ": error: cannot write to standard output: No space left on device"));
+  }
+}
+
 TEST_CASE("spqr-perplexity of token ids is that of transformers") {
   const auto expected = golden();
   const auto ids = expected.at("ids").get<std::vector<std::int32_t>>();

@@ -75,9 +75,9 @@ TEST_CASE("what was held back is shown at the end") {
   CHECK_FALSE(matcher.matched());
 }
 
-TEST_CASE("the stop string that begins first wins; empty ones mean nothing") {
+TEST_CASE("the stop string that ends first wins; empty ones mean nothing") {
   CHECK(shown({"cd", "b"}, "abcde", 5) == "a");
-  CHECK(shown({"bcd", "c"}, "abcde", 5) == "a");
+  CHECK(shown({"bcd", "c"}, "abcde", 5) == "ab");
   CHECK(shown({""}, "abc", 1) == "abc");
   CHECK(shown({}, "abc", 1) == "abc");
 }
@@ -181,16 +181,37 @@ TEST_CASE("a shifted context keeps BOS and the later half, evaluated anew") {
 TEST_CASE("generation ends when told to, with what was produced") {
   const Stories stories;
   GenerateCallbacks callbacks;
-  int asked = 0;
-  callbacks.interrupted = [&] { return ++asked > 5; };
+  std::string shown;
+  callbacks.text = [&](std::string_view text) {
+    shown += text;
+    return true;
+  };
+  callbacks.interrupted = [&] { return shown.size() >= 20; };
   const GenerateResult result = stories.run("Once", {}, {}, greedy(), callbacks);
   CHECK(result.reason == FinishReason::interrupted);
-  CHECK(result.ids.size() == 5);
-  CHECK_FALSE(result.text.empty());
+  CHECK(result.text == shown);
+  CHECK(shown.size() >= 20);
+  CHECK(shown.size() < 40);
 
   callbacks.interrupted = nullptr;
+  shown.clear();
   callbacks.text = [](std::string_view) { return false; };  // nobody reads any more
   CHECK(stories.run("Once", {}, {}, greedy(), callbacks).reason == FinishReason::interrupted);
+}
+
+TEST_CASE("a prompt is left between two blocks when told to") {
+  const Stories stories;
+  GenerateCallbacks callbacks;
+  int asked = 0;
+  callbacks.interrupted = [&] { return ++asked > 7; };
+  Session session({.model = stories.path(), .batch = 2});
+  REQUIRE(session.config().num_hidden_layers == 5);
+  Sampler sampler(greedy());
+  const GenerateResult result = generate(session, sampler, std::vector<std::int32_t>(20, 7), {}, callbacks);
+  CHECK(result.reason == FinishReason::interrupted);
+  CHECK(result.ids.empty());
+  CHECK(asked == 8);
+  CHECK(session.length() == 2);  // the batch of which all blocks were done
 }
 
 TEST_CASE("same seed, same text, whatever the number of threads") {

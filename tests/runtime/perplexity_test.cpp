@@ -109,16 +109,20 @@ TEST_CASE("windows count alike, start with an empty cache, and spread into the s
         doctest::Approx(both.perplexity * std::sqrt(squares / (n - 1) / n)).epsilon(1e-6));
 }
 
-TEST_CASE("evaluation stops between windows when told to") {
+TEST_CASE("evaluation stops when told to, and counts whole windows") {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "model.spqr";
   write_dense_model("golden/llama-mha", "", DType::f32, path);
   Session session({.model = path, .logits_tokens = 4});
   const std::vector<std::vector<std::int32_t>> windows(5, {1, 2, 3});
+  const auto blocks = static_cast<int>(session.config().num_hidden_layers);
+  REQUIRE(blocks > 1);
   int asked = 0;
-  const Perplexity result = evaluate_perplexity(session, windows, {}, [&] { return ++asked > 2; });
+  const Perplexity result =
+      evaluate_perplexity(session, windows, {}, [&] { return ++asked > 2 * blocks + 1; });
   CHECK(result.interrupted);
   CHECK(result.windows == 2);
+  CHECK(asked == 2 * blocks + 2);
   CHECK_THROWS_AS(evaluate_perplexity(session, {{1}}, {}, {}), std::invalid_argument);
 }
 

@@ -35,7 +35,7 @@ void drain(int& stream, std::string& text) {
 
 }  // namespace
 
-Process::Process(const std::vector<std::string>& arguments) {
+Process::Process(const std::vector<std::string>& arguments, const std::string& out_file) {
   const auto out = make_pipe();
   const auto err = make_pipe();
   pid_ = fork();
@@ -45,7 +45,7 @@ Process::Process(const std::vector<std::string>& arguments) {
     for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
     pointers.push_back(nullptr);
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-    dup2(out[1], STDOUT_FILENO);
+    dup2(out_file.empty() ? out[1] : open(out_file.c_str(), O_WRONLY), STDOUT_FILENO);
     dup2(err[1], STDERR_FILENO);
     execv(pointers[0], pointers.data());
     _exit(127);
@@ -104,8 +104,8 @@ Finished Process::finish() {
   return result_;
 }
 
-Finished run_process(const std::vector<std::string>& arguments) {
-  return Process(arguments).finish();
+Finished run_process(const std::vector<std::string>& arguments, const std::string& out) {
+  return Process(arguments, out).finish();
 }
 
 }  // namespace spqr

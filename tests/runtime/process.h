@@ -17,8 +17,9 @@ struct Finished {
 // A running process. The destructor ends it.
 class Process {
  public:
-  // arguments[0] is the executable's path; standard input is empty.
-  explicit Process(const std::vector<std::string>& arguments);
+  // arguments[0] is the executable's path; standard input is empty. Standard output goes to `out_file` if one
+  // is given.
+  explicit Process(const std::vector<std::string>& arguments, const std::string& out_file = "");
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -42,6 +43,6 @@ class Process {
   Finished result_;
 };
 
-Finished run_process(const std::vector<std::string>& arguments);
+Finished run_process(const std::vector<std::string>& arguments, const std::string& out = "");
 
 }  // namespace spqr

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "models/checkpoint.h"
+#include "models/tokenizer_files.h"
 #include "runtime/activations.h"
 #include "runtime/calibration.h"
 #include "tests/models/files.h"
@@ -54,17 +55,24 @@ TEST_CASE("calibration: random windows are whole, and decided by the seed") {
   CHECK(one != cut_windows(counting(1000), 20, 30, WindowOrder::random, 2));
 }
 
-TEST_CASE("calibration: documents are joined with spaces") {
-  const std::string jsonl = "{\"text\":\"a b\"}\n\n{\"text\":\"c\\n\",\"url\":1}\r\n{\"text\":\"d\"}";
-  std::int64_t documents = 0;
-  CHECK(join_documents(jsonl, 1, 0, "x", documents) == "a b c\n d");
-  CHECK(documents == 3);
-  CHECK(join_documents(jsonl, 2, 3, "x", documents) == "c\n d");
-  CHECK(documents == 2);
-  CHECK_THROWS_WITH_AS(join_documents(jsonl, 2, 4, "x", documents), "x: has 3 documents, asked for 2-4",
-                       std::runtime_error);
-  CHECK_THROWS_AS(join_documents("{\"txt\":1}\n", 1, 0, "x", documents), std::runtime_error);
-  CHECK_THROWS_AS(join_documents("hello\n", 1, 0, "x", documents), std::runtime_error);
+TEST_CASE("calibration: documents of a .jsonl file are joined with spaces") {
+  const TemporaryDirectory directory;
+  const auto tokenizer =
+      load_tokenizer(tokenizer_files_in(std::filesystem::path(SPQR_FIXTURES) / "tokenizers" / "smollm2"));
+  CalibrationSettings settings;
+  settings.file = directory.path() / "text.jsonl";
+  write(settings.file, "{\"text\":\"a b\"}\n\n{\"text\":\"c\\n\",\"url\":1}\r\n{\"text\":\"d\"}");
+  const auto load = [&] {
+    return load_calibration(settings, 0, tokenizer.get(), tokenizer->vocab_size(), 100);
+  };
+  CHECK(load().sequences.front() == tokenizer->encode("a b c\n d", {}));
+  CHECK(load().documents == 3);
+  settings.first_document = 2;
+  settings.last_document = 3;
+  CHECK(load().sequences.front() == tokenizer->encode("c\n d", {}));
+  CHECK(load().documents == 2);
+  settings.last_document = 4;
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("has 3 documents, asked for 2-4"), std::runtime_error);
 }
 
 TEST_CASE("calibration: a model without a tokenizer takes ids") {

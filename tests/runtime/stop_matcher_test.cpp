@@ -40,6 +40,25 @@ TEST_CASE("stop strings of several bytes a character") {
   CHECK_FALSE(matcher.matched());
 }
 
+TEST_CASE("what is shown does not depend on how the text is cut into pieces") {
+  const std::vector<std::vector<std::string>> sets = {
+      {"bcd", "c"}, {"c", "bcd"}, {"abcd", "bc", "d"}, {"dd", "cdd"}};
+  for (const auto& stops : sets) {
+    const std::string text = "aabcddd";
+    const Shown expected = byte_by_byte(stops, text);
+    for (std::size_t first = 0; first <= text.size(); ++first) {
+      for (std::size_t second = first; second <= text.size(); ++second) {
+        StopMatcher matcher(stops);
+        std::string out = matcher.push(text.substr(0, first));
+        out += matcher.push(text.substr(first, second - first));
+        out += matcher.push(text.substr(second));
+        const bool matched = matcher.matched();
+        CHECK(Shown{out + matcher.finish(), matched} == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("of several stop strings each is found") {
   CHECK(byte_by_byte({"abc", "bd"}, "xabd") == Shown{"xa", true});
   CHECK(byte_by_byte({"abab", "ba"}, "aab!") == Shown{"aab!", false});
