@@ -115,7 +115,9 @@ TEST_CASE("the dense part exceeds the paper's size by less than 1 %") {
       {4, 16, 16, 3, 3},  {3, 8, 64, 3, 3},  {3, 16, 16, 3, 3}, {3, 16, 64, 3, 3},   {2, 16, 16, 3, 3},
       {2, 32, 32, 3, 3},  {3, 32, 64, 3, 3}, {8, 8, 8, 8, 8},   {4, 32, 16, 16, 16}, {8, 32, 16, 16, 16},
       {4, 0, 16, 16, 16}, {2, 64, 16, 3, 3}, {3, 128, 64, 3, 3}};
-  for (const auto& [m, n] : kShapes) {
+  for (const auto& shape : kShapes) {
+    const std::int64_t m = shape[0];
+    const std::int64_t n = shape[1];
     for (const SpqrFormat& format : kFormats) {
       const double stored =
           8.0 * static_cast<double>(packed_bytes(format, m, n)) / static_cast<double>(m * n);

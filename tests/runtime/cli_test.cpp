@@ -268,8 +268,9 @@ TEST_CASE("a full disk behind standard output is one sentence and status 1, with
       {"spqr-tokenize", {"-m", models().stories(), "-p", "Once"}},
       {"spqr-quantize", {"--help"}},
   };
-  for (const auto& [tool, arguments] : commands) {
-    const Finished result = run_process(command(tool, arguments), "/dev/full");
+  for (const auto& each : commands) {
+    const std::string& tool = each.first;
+    const Finished result = run_process(command(tool, each.second), "/dev/full");
     CAPTURE(tool);
     CAPTURE(result.err);
     CHECK(result.status == 1);
