@@ -1,7 +1,8 @@
 // The one seam between a model's maths and the machine: memory and about a dozen operations.
-// All activations are f32, row-major, a row per token, in the backend's own memory (Buffer). Operations may be queued;
-// synchronize() or download() waits. `reference` is scalar with double accumulation and defines every operation;
-// `cpu` and others are compared with it. Calls on one backend come from one thread at a time.
+// All activations are f32, row-major, a row per token, in the backend's own memory (Buffer). Operations may
+// be queued; synchronize() or download() waits. `reference` is scalar with double accumulation and defines
+// every operation; `cpu` and others are compared with it. Calls on one backend come from one thread at a
+// time.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,8 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
-// One layer of the KV cache. k, v: (kv_heads, capacity, head_dim), f32 or f16; position p of the sequence is at row p.
+// One layer of the KV cache. k, v: (kv_heads, capacity, head_dim), f32 or f16; position p of the sequence is
+// at row p.
 struct KvLayer {
   void* k = nullptr;
   void* v = nullptr;
@@ -43,23 +45,34 @@ struct KvLayer {
   std::int64_t head_dim = 0;
 };
 
-// Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim / 2) f32, host
-// memory; angle = position * inverse_frequency[i].
+// Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim /
+// 2) f32, host memory; angle = position * inverse_frequency[i].
 struct Rope {
   std::span<const float> inverse_frequency;
 };
 
 struct AttentionShape {
-  std::int64_t heads = 0;            // query heads; query head h reads kv head h / (heads / kv_heads)
+  std::int64_t heads = 0;  // query heads; query head h reads kv head h / (heads / kv_heads)
   std::int64_t head_dim = 0;
-  float scale = 1;                   // of the scores, normally 1 / sqrt(head_dim)
-  std::int64_t sliding_window = 0;   // a token sees itself and the sliding_window - 1 before it; 0: all before it
+  float scale = 1;  // of the scores, normally 1 / sqrt(head_dim)
+  std::int64_t sliding_window =
+      0;  // a token sees itself and the sliding_window - 1 before it; 0: all before it
+};
+
+// The largest that a model asks of the operations at once.
+struct LargestShapes {
+  std::int64_t tokens = 0;
+  std::int64_t in_features = 0;   // n of a linear
+  std::int64_t heads_per_kv = 0;  // query heads that share a kv head
+  std::int64_t head_dim = 0;
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+  // Bytes that the operations take beside their arguments, at most, for all threads together.
+  virtual std::size_t scratch_bytes(const LargestShapes& largest) const = 0;
 
   // Throws std::bad_alloc where there is no memory. Contents are undefined.
   virtual Buffer allocate(std::size_t bytes) = 0;
@@ -67,8 +80,8 @@ class Backend {
   virtual void download(void* destination, const void* source, std::size_t bytes) = 0;
   virtual void synchronize() = 0;
 
-  // Makes weights usable by this backend. The CPU backends use host memory in place and return their argument;
-  // the caller keeps the host memory alive for as long as the model.
+  // Makes weights usable by this backend. The CPU backends use host memory in place and return their
+  // argument; the caller keeps the host memory alive for as long as the model.
   virtual Linear place(const Linear& weight) = 0;
   virtual Norm place(const Norm& norm) = 0;
   virtual LinearGroup place(const LinearGroup& group) = 0;
@@ -76,12 +89,14 @@ class Backend {
   // x (tokens, hidden): row t becomes row ids[t] of table (vocab, hidden).
   virtual void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) = 0;
 
-  // y = norm(x), row by row. y may be x.   per_head: a row is a sequence of vectors of norm.weight.size() each,
-  // normalised one by one (Qwen3's q_norm and k_norm).
+  // y = norm(x), row by row. y may be x.   per_head: a row is a sequence of vectors of norm.weight.size()
+  // each, normalised one by one (Qwen3's q_norm and k_norm).
   virtual void rms_norm(Matrix y, Matrix x, const Norm& norm) = 0;
 
-  // ys[i] = W_i norm(x) + b_i for every member of the group; norm may be null. x (tokens, n), ys[i] (tokens, m_i).
-  virtual void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, const Norm* norm) = 0;
+  // ys[i] = W_i norm(x) + b_i for every member of the group; norm may be null. x (tokens, n), ys[i] (tokens,
+  // m_i).
+  virtual void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
+                            const Norm* norm) = 0;
 
   // x += W a + b; `weight` has one member.   x (tokens, m), a (tokens, n)
   virtual void linear_add(Matrix x, const LinearGroup& weight, Matrix a) = 0;
@@ -91,7 +106,8 @@ class Backend {
   virtual void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                            std::int64_t first) = 0;
 
-  // out (tokens, heads * head_dim) = causal softmax attention of q over cache rows 0 .. first + t for token t.
+  // out (tokens, heads * head_dim) = causal softmax attention of q over cache rows 0 .. first + t for token
+  // t.
   virtual void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                          const AttentionShape& shape) = 0;
 

@@ -55,4 +55,8 @@ nlohmann::json parse_json_strict(std::string_view text, const std::string& where
   }
 }
 
+std::string to_text(const nlohmann::json& value, int indent) {
+  return value.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 }  // namespace spqr

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string_view>
@@ -62,6 +63,13 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, WeightSource& sourc
 
 std::size_t workspace_bytes(const ModelConfig& config, std::int64_t tokens) {
   return architecture_of(config).workspace_bytes(config, tokens);
+}
+
+LargestShapes largest_shapes(const ModelConfig& config, std::int64_t tokens) {
+  LargestShapes largest{tokens, 0, config.num_attention_heads / config.num_key_value_heads, config.head_dim};
+  for (const LinearGroupSpec& group : block_linears(config, 0))
+    largest.in_features = std::max(largest.in_features, group.n);
+  return largest;
 }
 
 std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64_t layer) {

@@ -60,8 +60,10 @@ struct ModelParts {
   std::int64_t layers = -1;  // -1: all
 };
 
-// Bytes of scratch a model needs to pass `tokens` tokens through a block at once.
+// Bytes of scratch a model needs to pass `tokens` tokens through a block at once, and what it then asks of a
+// backend.
 std::size_t workspace_bytes(const ModelConfig& config, std::int64_t tokens);
+LargestShapes largest_shapes(const ModelConfig& config, std::int64_t tokens);
 
 // max_tokens: the most that one call passes through.
 std::unique_ptr<Model> make_model(const ModelConfig& config, WeightSource& source, Backend& backend,

@@ -255,13 +255,22 @@ void SpqrFile::State::read_dense() {
   }
 }
 
+// What users give for a .spqr file most often: the checkpoint itself.
+[[noreturn]] void refuse_checkpoint(const std::filesystem::path& path, const char* kind) {
+  throw std::runtime_error(fmt::format(
+      "{}: is a {}, expected a .spqr file, which spqr-quantize makes of a checkpoint", path.string(), kind));
+}
+
 SpqrFile SpqrFile::open(const std::filesystem::path& path, const SpqrOpenOptions& options) {
+  if (std::filesystem::is_directory(path)) refuse_checkpoint(path, "directory");
   SpqrFile file = parse(options.mmap ? FileBytes::map(path) : FileBytes::read(path), path);
   if (options.verify) file.verify();
   return file;
 }
 
 SpqrFile SpqrFile::parse(FileBytes bytes, const std::filesystem::path& name) {
+  if (bytes.bytes().size() >= 4 && std::memcmp(bytes.bytes().data(), "GGUF", 4) == 0)
+    refuse_checkpoint(name, "GGUF file");
   auto state = std::make_unique<State>();
   state->path = name;
   state->file = SafetensorsFile::parse(std::move(bytes), name.string());

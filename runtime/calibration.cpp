@@ -53,7 +53,7 @@ CalibrationSet load_calibration(const CalibrationSettings& settings, std::uint64
   CalibrationSet set;
   set.checksum = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
   std::vector<std::int32_t> ids;
-  const bool chosen = settings.first_document != 1 || settings.last_document != 0;
+  const bool chosen = settings.documents.first != 1 || settings.documents.last != 0;
   if (settings.file.extension() == ".jsonl") {
     if (tokenizer == nullptr) {
       throw std::runtime_error(
@@ -61,7 +61,7 @@ CalibrationSet load_calibration(const CalibrationSettings& settings, std::uint64
                       "token ids separated by white space in a file of another name",
                       where));
     }
-    const auto documents = read_documents(text, {settings.first_document, settings.last_document}, where);
+    const auto documents = read_documents(text, settings.documents, where);
     set.documents = static_cast<std::int64_t>(documents.size());
     ids = tokenizer->encode(join(documents, " "), {});
   } else if (chosen) {
@@ -74,7 +74,9 @@ CalibrationSet load_calibration(const CalibrationSettings& settings, std::uint64
               : tokenizer->encode(text, {});
   }
   check_ids(ids, vocab_size);
-  if (ids.empty()) throw std::runtime_error(fmt::format("{}: holds no tokens to calibrate with", where));
+  const std::size_t added = tokenizer == nullptr ? 0 : tokenizer->encode("", {}).size();  // BOS and the like
+  if (ids.size() <= added)
+    throw std::runtime_error(fmt::format("{}: holds no text to calibrate with", where));
 
   const std::int64_t length = std::min(settings.length, max_length);
   if (length < settings.length) {

@@ -25,6 +25,9 @@ class CaptureBackend final : public Backend {
   void rewind() { call_ = 0; }
 
   std::string_view name() const override { return inner_.name(); }
+  std::size_t scratch_bytes(const LargestShapes& largest) const override {
+    return inner_.scratch_bytes(largest);
+  }
   Buffer allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
   void upload(void* destination, const void* source, std::size_t bytes) override {
     inner_.upload(destination, source, bytes);

@@ -26,8 +26,6 @@ class Generation {
   }
 
   GenerateResult run(std::span<const std::int32_t> prompt) {
-    result_.prompt_tokens = static_cast<std::int64_t>(prompt.size());
-    sequence_.assign(prompt.begin(), prompt.end());
     if (const Tokenizer* tokenizer = session_.tokenizer()) {
       // Only after nothing but BOS does a text begin, and may drop a leading space.
       const bool at_start = prompt.size() == 1 && prompt.front() == tokenizer->bos_id();
@@ -48,7 +46,15 @@ class Generation {
   // Logits after the prompt.
   std::span<const float> read_prompt(std::span<const std::int32_t> prompt) {
     const Stopwatch watch(result_.prompt_seconds);
-    return session_.forward(prompt, callbacks_.interrupted);
+    const std::int64_t before = session_.length();
+    try {
+      const auto logits = session_.forward(prompt, callbacks_.interrupted);
+      result_.prompt_tokens = session_.length() - before;
+      return logits;
+    } catch (const Interrupted&) {
+      result_.prompt_tokens = session_.length() - before;
+      throw;
+    }
   }
 
   void decode(std::span<const float> logits) {
@@ -67,7 +73,6 @@ class Generation {
       }
       sampler_.accept(id);
       result_.ids.push_back(id);
-      sequence_.push_back(id);
       if (!show(id)) break;
       if (static_cast<std::int64_t>(result_.ids.size()) == options_.max_tokens)
         continue;  // its logits are not needed
@@ -76,10 +81,12 @@ class Generation {
           result_.reason = FinishReason::context;
           break;
         }
-        logits = shift();
+        logits = shift(id);
       } else {
         logits = session_.forward(std::span(&id, 1), callbacks_.interrupted);
       }
+      ++result_.decode_passes;
+      result_.decode_cache_tokens += session_.length();
     }
   }
 
@@ -115,20 +122,21 @@ class Generation {
     return !callbacks_.text || callbacks_.text(text);
   }
 
-  // Keeps the first token (BOS) and the later half of the sequence, and evaluates them anew: exact, if not
-  // free.
-  std::span<const float> shift() {
-    const std::size_t keep = std::max<std::size_t>(1, static_cast<std::size_t>(session_.context()) / 2);
+  // Keeps the first token (BOS) and the later half of the sequence with `last` behind it, and evaluates them
+  // anew: exact, if not free.
+  std::span<const float> shift(std::int32_t last) {
+    const std::span<const std::int32_t> ids = session_.ids();  // as many as the context holds
+    const std::size_t keep = std::max<std::size_t>(1, ids.size() / 2);
     const bool bos =
-        keep > 1 && session_.tokenizer() != nullptr && sequence_.front() == session_.tokenizer()->bos_id();
+        keep > 1 && session_.tokenizer() != nullptr && ids.front() == session_.tokenizer()->bos_id();
     std::vector<std::int32_t> kept;
-    if (bos) kept.push_back(sequence_.front());
-    kept.insert(kept.end(), sequence_.end() - static_cast<std::ptrdiff_t>(keep - kept.size()),
-                sequence_.end());
-    sequence_ = kept;
+    if (bos) kept.push_back(ids.front());
+    const auto latest = ids.last(keep - kept.size() - 1);
+    kept.insert(kept.end(), latest.begin(), latest.end());
+    kept.push_back(last);
     session_.rewind(0);
     ++result_.shifts;
-    return session_.forward(sequence_, callbacks_.interrupted);
+    return session_.forward(kept, callbacks_.interrupted);
   }
 
   Session& session_;
@@ -138,7 +146,6 @@ class Generation {
   StopMatcher stop_;
   std::optional<StreamDecoder> decoder_;
   std::vector<std::int32_t> eos_;
-  std::vector<std::int32_t> sequence_;  // in the cache, and the last token chosen
   GenerateResult result_;
 };
 
@@ -160,14 +167,18 @@ std::string_view name_of(FinishReason reason) {
   return "?";
 }
 
-GenerateResult generate(Session& session, Sampler& sampler, std::span<const std::int32_t> prompt,
-                        const GenerateOptions& options, const GenerateCallbacks& callbacks) {
+void require_room(const Session& session, std::span<const std::int32_t> prompt) {
   if (prompt.empty()) throw std::runtime_error("the prompt has no tokens; give one with -p or -f");
   const std::int64_t room = session.context() - session.length();
   if (static_cast<std::int64_t>(prompt.size()) > room) {
     throw std::runtime_error(fmt::format(
         "the prompt has {} tokens, the context room for {}; give -c a larger context", prompt.size(), room));
   }
+}
+
+GenerateResult generate(Session& session, Sampler& sampler, std::span<const std::int32_t> prompt,
+                        const GenerateOptions& options, const GenerateCallbacks& callbacks) {
+  require_room(session, prompt);
   return Generation(session, sampler, options, callbacks).run(prompt);
 }
 

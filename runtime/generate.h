@@ -28,10 +28,12 @@ struct GenerateResult {
   std::vector<std::int32_t> ids;  // what was generated
   std::string text;               // of it, without stop strings; empty without a tokenizer
   FinishReason reason = FinishReason::length;
-  std::int64_t prompt_tokens = 0;
-  std::int64_t shifts = 0;  // how often the context was shifted
+  std::int64_t prompt_tokens = 0;  // evaluated; fewer than given after an interrupt
+  std::int64_t shifts = 0;         // how often the context was shifted
   double prompt_seconds = 0;
-  double decode_seconds = 0;  // of all tokens after the first
+  double decode_seconds = 0;             // of all tokens after the first
+  std::int64_t decode_passes = 0;        // in these seconds
+  std::int64_t decode_cache_tokens = 0;  // of the KV cache, read by them all together
 };
 
 // What is called while generating. `text` gets whole UTF-8 characters (or ids, without a tokenizer) and
@@ -41,8 +43,10 @@ struct GenerateCallbacks {
   StopCheck interrupted;
 };
 
-// Appends `prompt` to the session's sequence and generates. Throws std::runtime_error if the prompt does not
-// fit the context.
+// Throws std::runtime_error if the prompt is empty or does not fit the context.
+void require_room(const Session& session, std::span<const std::int32_t> prompt);
+
+// Appends `prompt` to the session's sequence and generates. Throws as require_room() does.
 GenerateResult generate(Session& session, Sampler& sampler, std::span<const std::int32_t> prompt,
                         const GenerateOptions& options, const GenerateCallbacks& callbacks);
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "kernels/tensor.h"
+#include "kernels/backend.h"
 #include "models/config.h"
 
 namespace spqr {
@@ -13,7 +13,7 @@ namespace spqr {
 struct MemoryNeeds {
   std::size_t weights = 0;          // bytes of the model file: mapped weights have to stay in memory too
   std::size_t cache_per_token = 0;  // of the KV cache
-  std::size_t workspace = 0;        // activations and logits
+  std::size_t workspace = 0;        // activations, logits, and what the backend's threads write on their way
 };
 
 struct MemoryPlan {
@@ -25,8 +25,8 @@ struct MemoryPlan {
 };
 
 // batch: tokens that one forward pass takes; logits_tokens: those whose logits are wanted at once.
-MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, DType cache_dtype,
-                         std::int64_t batch, std::int64_t logits_tokens);
+MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, const Backend& backend,
+                         DType cache_dtype, std::int64_t batch, std::int64_t logits_tokens);
 
 // context > 0: exactly that; 0: the smallest of the model's maximum, 4096 and what fits. Throws
 // std::runtime_error with the numbers where `available` bytes are too few (also for one token).

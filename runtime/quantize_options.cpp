@@ -197,10 +197,16 @@ void read_solver(const Given& given, QuantizeSettings& settings) {
 
 void read_calibration(const Given& given, QuantizeSettings& settings) {
   CalibrationSettings& calibration = settings.calibration;
-  if (given.has("calibration")) calibration.file = given.text("calibration");
+  if (given.has("calibration")) {
+    calibration.file = given.text("calibration");
+  } else {
+    for (const char* of_a_file :
+         {"documents", "calibration-samples", "calibration-length", "calibration-order"}) {
+      if (given.has(of_a_file)) refuse(fmt::format("--{} is given without --calibration FILE", of_a_file));
+    }
+  }
   if (given.has("documents")) {
-    std::tie(calibration.first_document, calibration.last_document) =
-        parse_documents(given.text("documents"));
+    calibration.documents = parse_document_range(given.text("documents"));
   }
   given.read<std::int64_t>("calibration-samples", calibration.samples, 1, 1 << 20);
   given.read<std::int64_t>("calibration-length", calibration.length, 1, 1 << 20);
@@ -231,25 +237,6 @@ std::string_view name_of(Scheme scheme) {
 std::string name_of(const TableScheme& table) {
   if (table.scheme == Scheme::rtn) return fmt::format("rtn{}", table.bits);
   return std::string(name_of(table.scheme));
-}
-
-std::pair<std::int64_t, std::int64_t> parse_documents(const std::string& text) {
-  const auto number = [&text](std::string_view part) {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    if (error != std::errc() || end != part.data() + part.size() || value < 1) {
-      refuse(fmt::format("--documents is '{}', expected A-B with numbers from 1", text));
-    }
-    return value;
-  };
-  const std::string_view all = text;
-  const std::size_t dash = all.find('-');
-  const std::int64_t first = number(all.substr(0, dash));
-  if (dash == std::string_view::npos) return {first, first};
-  if (dash + 1 == all.size()) return {first, 0};
-  const std::int64_t last = number(all.substr(dash + 1));
-  if (last < first) refuse(fmt::format("--documents is '{}': the last comes before the first", text));
-  return {first, last};
 }
 
 QuantizeSettings resolve_quantize_options(const GivenOptions& options) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "kernels/quantize/quantize.h"
+#include "runtime/text_input.h"
 
 namespace spqr {
 
@@ -35,11 +36,10 @@ std::string name_of(const TableScheme& table);
 enum class WindowOrder : std::uint8_t { sequential, random };
 
 struct CalibrationSettings {
-  std::filesystem::path file;       // text, .jsonl with "text", or token ids where there is no tokenizer
-  std::int64_t first_document = 1;  // of a .jsonl file, 1-based, inclusive
-  std::int64_t last_document = 0;   // 0: the last one there is
-  std::int64_t samples = 128;       // sequences
-  std::int64_t length = 2048;       // tokens of each
+  std::filesystem::path file;  // text, .jsonl with "text", or token ids where there is no tokenizer
+  DocumentRange documents;     // of a .jsonl file
+  std::int64_t samples = 128;  // sequences
+  std::int64_t length = 2048;  // tokens of each
   WindowOrder order = WindowOrder::sequential;
 };
 
@@ -63,8 +63,5 @@ using GivenOptions = std::map<std::string, std::string, std::less<>>;
 // Throws std::invalid_argument with a sentence for values out of range and options that contradict each
 // other.
 QuantizeSettings resolve_quantize_options(const GivenOptions& given);
-
-// "A-B", "A-" or "A", 1-based and inclusive; {first, last}, last 0 where it is open.
-std::pair<std::int64_t, std::int64_t> parse_documents(const std::string& text);
 
 }  // namespace spqr

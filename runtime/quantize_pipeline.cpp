@@ -1,6 +1,7 @@
 #include "runtime/quantize_pipeline.h"
 
 #include <fmt/core.h>
+#include <xxhash.h>
 
 #include <cmath>
 #include <map>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "models/checkpoint.h"
+#include "models/json.h"
 #include "runtime/block_calibrator.h"
 #include "runtime/calibration.h"
 #include "runtime/quantize_block.h"
@@ -144,11 +146,12 @@ void Pipeline::calibrate() {
 std::string Pipeline::fingerprint() const {
   nlohmann::json object = to_json(settings_);
   object["version"] = SPQR_VERSION;
-  object["model"] = std::filesystem::weakly_canonical(job_.model).string();
+  const std::string model = std::filesystem::weakly_canonical(job_.model).string();  // of any bytes
+  object["model"] = XXH3_64bits(model.data(), model.size());
   object["config"] = checkpoint_->config_json();
   object["calibration"] = {calibration_.checksum,
-                           settings_.calibration.first_document,
-                           settings_.calibration.last_document,
+                           settings_.calibration.documents.first,
+                           settings_.calibration.documents.last,
                            settings_.calibration.samples,
                            settings_.calibration.length,
                            static_cast<int>(settings_.calibration.order)};
@@ -157,18 +160,13 @@ std::string Pipeline::fingerprint() const {
 }
 
 void Pipeline::open_writer() {
-  std::error_code error;
-  if (std::filesystem::is_directory(job_.out)) {
-    throw std::runtime_error(fmt::format("{}: is a directory, expected a file to write", job_.out.string()));
-  }
-  if (std::filesystem::equivalent(job_.out, job_.model, error)) {
-    throw std::runtime_error(fmt::format("{}: is the model itself; write another file", job_.out.string()));
-  }
+  require_other_file(job_.out, job_.model);
   const bool calibrates = !calibration_.sequences.empty();
   std::int64_t length = 0;
   for (const auto& sequence : calibration_.sequences)
     length = std::max(length, static_cast<std::int64_t>(sequence.size()));
-  const QuantizePlan plan = plan_quantization(config_, job_, summary_.calibration_tokens, length);
+  backend_ = make_backend("cpu", {job_.threads});
+  const QuantizePlan plan = plan_quantization(config_, job_, *backend_, summary_.calibration_tokens, length);
   observer_.tell(describe(plan));
   require_room(plan, job_.out);
   writer_ = std::make_unique<SpqrFileWriter>(job_.out, fingerprint(), job_.resume);
@@ -177,7 +175,6 @@ void Pipeline::open_writer() {
     const ModuleReport noted = module_report(nlohmann::json::parse(json));
     noted_[noted.module] = noted;
   }
-  backend_ = make_backend("cpu", {job_.threads});
   if (!calibrates) return;
   const std::filesystem::path spill = job_.activations_on_disk ? job_.out.string() + ".activations" : "";
   calibrator_ = std::make_unique<BlockCalibrator>(config_, *backend_, std::move(calibration_.sequences),
@@ -330,7 +327,7 @@ std::string Pipeline::quantization_json() const {
   }
   object.update(to_json(averages(summary_.modules)));
   for (const ModuleReport& module : summary_.modules) object["modules"].push_back(to_json(module));
-  return object.dump();
+  return to_text(object);
 }
 
 void Pipeline::finish() {

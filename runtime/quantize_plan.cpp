@@ -35,8 +35,8 @@ std::size_t QuantizePlan::disk() const {
   return file + store + (activations_on_disk ? activations : 0);
 }
 
-QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, std::int64_t tokens,
-                               std::int64_t length) {
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, const Backend& backend,
+                               std::int64_t tokens, std::int64_t length) {
   QuantizePlan plan;
   plan.activations_on_disk = job.activations_on_disk;
   std::size_t block = 0;
@@ -64,7 +64,8 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job
     // Factoring takes two squares in double precision beside H and the factor.
     plan.statistics = 4 * moments + 24 * largest_moments;
     plan.activations = 4 * elements(tokens, config.hidden_size);
-    plan.workspace = BlockCalibrator::workspace(config, length);
+    plan.workspace =
+        BlockCalibrator::workspace(config, length) + backend.scratch_bytes(largest_shapes(config, length));
     if (job.settings.target_bits) plan.store = 4 * layers * moments;
   }
   return plan;
@@ -95,6 +96,14 @@ void require_room(const QuantizePlan& plan, const std::filesystem::path& out) {
     throw std::runtime_error(fmt::format("{}: needs {} on disk, but only {} are free", directory.string(),
                                          human_bytes(plan.disk()), human_bytes(space.available)));
   }
+}
+
+void require_other_file(const std::filesystem::path& out, const std::filesystem::path& model) {
+  if (std::filesystem::is_directory(out))
+    throw std::runtime_error(fmt::format("{}: is a directory, expected a file to write", out.string()));
+  std::error_code error;
+  if (std::filesystem::equivalent(out, model, error))
+    throw std::runtime_error(fmt::format("{}: is the model itself; write another file", out.string()));
 }
 
 }  // namespace spqr

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/backend.h"
 #include "models/config.h"
 #include "runtime/quantize_pipeline.h"
 
@@ -25,12 +26,14 @@ struct QuantizePlan {
 };
 
 // sequences of at most `length` tokens, `tokens` in all; 0 where the scheme needs no calibration.
-QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, std::int64_t tokens,
-                               std::int64_t length);
+QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, const Backend& backend,
+                               std::int64_t tokens, std::int64_t length);
 
 std::string describe(const QuantizePlan& plan);
 
 // Throws std::runtime_error with the numbers where memory or disk at `out` will not do.
 void require_room(const QuantizePlan& plan, const std::filesystem::path& out);
+// Throws std::runtime_error where `out` is a directory or the model itself.
+void require_other_file(const std::filesystem::path& out, const std::filesystem::path& model);
 
 }  // namespace spqr

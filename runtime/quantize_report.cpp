@@ -81,7 +81,7 @@ nlohmann::json to_json(const CalibrationSettings& settings, const CalibrationSet
                         {"length", settings.length},
                         {"order", settings.order == WindowOrder::random ? "random" : "sequential"}};
   if (set.documents > 0) {
-    object["documents"] = {settings.first_document, settings.first_document + set.documents - 1};
+    object["documents"] = {settings.documents.first, settings.documents.first + set.documents - 1};
   }
   return object;
 }

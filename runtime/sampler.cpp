@@ -19,7 +19,7 @@ void require(bool good, const char* option, double value, const char* expected) 
 void validate(const SamplerOptions& o) {
   // Written so that NaN fails too.
   require(o.temperature >= 0 && std::isfinite(o.temperature), "--temp", o.temperature, "0 or more");
-  require(o.top_k >= 0, "--top-k", o.top_k, "0 (all) or more");
+  require(o.top_k >= -1, "--top-k", o.top_k, "0 or -1 (all) or more");
   require(o.top_p > 0 && o.top_p <= 1, "--top-p", o.top_p, "more than 0 and at most 1");
   require(o.min_p >= 0 && o.min_p <= 1, "--min-p", o.min_p, "0 to 1");
   require(o.repeat_penalty > 0 && std::isfinite(o.repeat_penalty), "--repeat-penalty", o.repeat_penalty,

@@ -11,7 +11,7 @@ namespace spqr {
 
 struct SamplerOptions {
   float temperature = 0.8F;         // 0: the most likely token
-  std::int32_t top_k = 40;          // 0: all
+  std::int32_t top_k = 40;          // 0, -1: all
   float top_p = 0.95F;              // 1: all
   float min_p = 0.05F;              // 0: all
   float repeat_penalty = 1.0F;      // 1: none

@@ -21,12 +21,13 @@ Session::Session(const SessionOptions& options)
   }
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
-  plan_ = plan_memory(memory_needs(config, file_.file_bytes(), options.cache_dtype, batch_, logits_tokens_),
-                      options.context, config.max_position_embeddings, available_);
+  backend_ = make_backend(options.backend, {options.threads});
+  plan_ = plan_memory(
+      memory_needs(config, file_.file_bytes(), *backend_, options.cache_dtype, batch_, logits_tokens_),
+      options.context, config.max_position_embeddings, available_);
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();
-  backend_ = make_backend(options.backend, {options.threads});
   weights_ = spqr::make_weight_source(file_);
   model_ = make_model(config, *weights_, *backend_, batch_, {});
   cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_dtype);
@@ -47,6 +48,7 @@ void Session::rewind(std::int64_t tokens) {
         fmt::format("cannot rewind to {} tokens, the sequence has {}", tokens, length()));
   }
   cache_->set_length(tokens);
+  ids_.resize(static_cast<std::size_t>(tokens));
 }
 
 void Session::run_blocks(std::span<const std::int32_t> ids, const StopCheck& stop,
@@ -59,12 +61,14 @@ void Session::run_blocks(std::span<const std::int32_t> ids, const StopCheck& sto
   for (std::int64_t first = 0; first < total; first += batch_) {
     const std::int64_t tokens = std::min(batch_, total - first);
     const Matrix x = activations_.matrix(tokens, config().hidden_size);
-    model_->embed(x, ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)));
+    const auto batch = ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens));
+    model_->embed(x, batch);
     for (std::int64_t l = 0; l < config().num_hidden_layers; ++l) {
       if (stop && stop()) throw Interrupted();
       model_->block(l, x, cache_->layer(l), length());
     }
     cache_->set_length(length() + tokens);
+    ids_.insert(ids_.end(), batch.begin(), batch.end());
     each(x, first, first + tokens == total);
   }
 }

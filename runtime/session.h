@@ -54,7 +54,8 @@ class Session {
   std::size_t bytes_per_token() const { return model_->bytes_per_token(); }
   double load_seconds() const { return load_seconds_; }
 
-  std::int64_t length() const { return cache_->length(); }  // tokens in the cache
+  std::int64_t length() const { return cache_->length(); }    // tokens in the cache
+  std::span<const std::int32_t> ids() const { return ids_; }  // these
   std::int64_t context() const { return cache_->capacity(); }
   // Forgets all but the first `tokens`. Throws std::invalid_argument where there are fewer.
   void rewind(std::int64_t tokens);
@@ -85,6 +86,7 @@ class Session {
   std::unique_ptr<WeightSource> weights_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
+  std::vector<std::int32_t> ids_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Buffer activations_;
   Buffer logits_;

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "kernels/half.h"
+#include "models/json.h"
 #include "models/model.h"
 #include "runtime/quantize_block.h"
 #include "runtime/stopwatch.h"
@@ -277,7 +278,7 @@ class SyntheticWriter {
     object["seed"] = job_.settings.seed;
     object.update(to_json(averages(summary_.modules)));
     object.erase("relative_error");
-    return object.dump();
+    return to_text(object);
   }
 
   std::string shape_;

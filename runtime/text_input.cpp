@@ -49,16 +49,15 @@ DocumentRange parse_document_range(const std::string& text) {
   DocumentRange range;
   const char* end = text.data() + text.size();
   auto [at, error] = std::from_chars(text.data(), end, range.first);
-  range.last = range.first;
-  bool good = error == std::errc();
-  if (good && at != end) {
-    good = *at == '-';
+  bool good = error == std::errc() && range.first >= 1;
+  if (good && at == end) {
+    range.last = range.first;
+  } else if (good && (*at != '-' || at + 1 != end)) {
     const auto second = std::from_chars(at + 1, end, range.last);
-    good = good && second.ec == std::errc() && second.ptr == end;
+    good = *at == '-' && second.ec == std::errc() && second.ptr == end && range.last >= range.first;
   }
-  if (!good || range.first < 1 || range.last < range.first) {
+  if (!good)
     throw std::invalid_argument(fmt::format("--documents is '{}', expected A-B with 1 <= A <= B", text));
-  }
   return range;
 }
 

@@ -22,7 +22,7 @@ struct DocumentRange {
   std::int64_t first = 1;  // counted from 1, inclusive
   std::int64_t last = 0;   // inclusive; 0: to the end
 };
-// "A-B" (or "A"). Throws std::invalid_argument with a sentence.
+// "A-B", "A-" or "A". Throws std::invalid_argument with a sentence.
 DocumentRange parse_document_range(const std::string& text);
 // Throws std::runtime_error naming `where` for lines that are no such object, and where there are fewer
 // documents.

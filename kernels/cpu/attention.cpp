@@ -169,11 +169,15 @@ void run(const Task& task, const Scratch& scratch, float* out, const float* q, s
 
 }  // namespace
 
+std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, std::int64_t head_dim) {
+  return Scratch::floats(std::min(kQueryTokens, tokens) * heads_per_kv, head_dim);
+}
+
 void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
                ThreadMemory& memory) {
   const std::int64_t heads_per_kv = shape.heads / cache.kv_heads;
   const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
-  memory.reserve(Scratch::floats(std::min(kQueryTokens, q.rows) * heads_per_kv, shape.head_dim));
+  memory.reserve(attention_floats(q.rows, heads_per_kv, shape.head_dim));
 #pragma omp parallel for schedule(dynamic) collapse(2)
   for (std::int64_t block = 0; block < blocks; ++block) {
     for (std::int64_t kv_head = 0; kv_head < cache.kv_heads; ++kv_head) {

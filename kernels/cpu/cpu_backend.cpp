@@ -44,6 +44,14 @@ class CpuBackend final : public HostBackend {
 
   std::string_view name() const override { return "cpu"; }
 
+  std::size_t scratch_bytes(const LargestShapes& largest) const override {
+    const std::int64_t per_thread =
+        std::max(cpu::linear_floats(largest.in_features, largest.tokens),
+                 cpu::attention_floats(largest.tokens, largest.heads_per_kv, largest.head_dim));
+    const std::int64_t inputs = 2 * largest.tokens * largest.in_features;  // normed, and in another order
+    return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + inputs);
+  }
+
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
     use_threads();
     for (std::size_t t = 0; t < ids.size(); ++t) {

@@ -54,8 +54,7 @@ void finish(float& y, float value, Store store) {
 
 void packed_few(Matrix y, const Linear& weight, const SpqrMatrix& packed, Matrix x, Store store,
                 ThreadMemory& memory) {
-  memory.reserve(packed.m);
-  float* product = memory.mine();
+  float* product = memory.first(packed.m);
   for (std::int64_t t = 0; t < x.rows; ++t) {
     spqr_matvec(packed, x.data + t * x.cols, product);
     for (std::int64_t i = 0; i < packed.m; ++i) {
@@ -142,7 +141,7 @@ void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t row
 void linear_many(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {
   const std::int64_t m = weight.m();
   const std::int64_t n = weight.n();
-  memory.reserve(TileScratch::floats(n));
+  memory.reserve(linear_floats(n, x.rows));
   // Also cut along the tokens, or a narrow matrix would be the work of few threads.
   const std::int64_t row_tiles = (m + kTileRows - 1) / kTileRows;
   const std::int64_t token_tiles = (x.rows + kTileTokens - 1) / kTileTokens;
@@ -180,6 +179,10 @@ void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, fl
   } else {
     dense_rows(std::get<TensorView>(weight.weight), first, rows, out);
   }
+}
+
+std::int64_t linear_floats(std::int64_t n, std::int64_t tokens) {
+  return tokens > kFewTokens ? TileScratch::floats(n) : 0;
 }
 
 void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {

@@ -11,7 +11,7 @@
 namespace spqr::cpu {
 
 // What threads write on their way: a piece for each, grown on demand and kept, so that decoding allocates
-// nothing.
+// nothing. What an operation asks for at most is in its ..._floats().
 class ThreadMemory {
  public:
   explicit ThreadMemory(int threads) : pieces_(static_cast<std::size_t>(threads)) {}
@@ -23,6 +23,12 @@ class ThreadMemory {
   }
   // The calling thread's piece, with whatever is in it.
   float* mine();
+  // The first piece, at least so long, for work of one thread.
+  float* first(std::int64_t floats) {
+    if (pieces_.front().size() < static_cast<std::size_t>(floats))
+      pieces_.front().resize(static_cast<std::size_t>(floats));
+    return pieces_.front().data();
+  }
 
  private:
   std::vector<std::vector<float>> pieces_;
@@ -31,6 +37,8 @@ class ThreadMemory {
 // y (+)= W x + b.   x is in W's stored column order.
 enum class Store : std::uint8_t { overwrite, add };
 void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory);
+// Of each thread, for n inputs.
+std::int64_t linear_floats(std::int64_t n, std::int64_t tokens);
 
 // Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. On the calling thread if
 // the weight is dense.
@@ -53,5 +61,7 @@ void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t 
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first);
 void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
                ThreadMemory& memory);
+// Of each thread.
+std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, std::int64_t head_dim);
 
 }  // namespace spqr::cpu

@@ -12,6 +12,11 @@ class ReferenceBackend final : public HostBackend {
  public:
   std::string_view name() const override { return "reference"; }
 
+  std::size_t scratch_bytes(const LargestShapes& largest) const override {
+    // A normed or gathered copy of an input, and a product to add.
+    return 2 * sizeof(float) * static_cast<std::size_t>(largest.tokens * largest.in_features);
+  }
+
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
     reference::embed(x, table, ids);
   }

@@ -19,14 +19,17 @@
 namespace spqr {
 namespace {
 
-// llama.cpp's names of several letters behind one dash, which option parsers read as a bundle of one-letter
-// options.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kLongNames{{
+// llama.cpp's names: those of several letters behind one dash, which option parsers read as a bundle of
+// one-letter options, and second names of what has one here.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kLongNames{{
     {"-cnv", "--conversation"},
     {"-sys", "--system-prompt"},
     {"-ctk", "--cache-type-k"},
     {"-ctv", "--cache-type-v"},
     {"-ngl", "--gpu-layers"},
+    {"--n-gpu-layers", "--gpu-layers"},
+    {"--n-predict", "--predict"},
+    {"--reverse-prompt", "--stop"},
 }};
 
 std::vector<std::string> with_long_names(int argc, char** argv) {

@@ -6,17 +6,17 @@ namespace spqr {
 
 void add_session_options(cxxopts::Options& options) {
   options.add_options()("m,model", "the .spqr file", cxxopts::value<std::string>())(
-      "c,ctx-size",
-      "tokens of context; default: the smallest of the model's maximum, 4096 and what fits memory",
-      cxxopts::value<std::int64_t>())("b,batch-size", "tokens evaluated at once",
-                                      cxxopts::value<std::int64_t>()->default_value("512"))(
-      "t,threads", "threads; default: one per core", cxxopts::value<std::int64_t>())(
+      "c,ctx-size", "tokens of context; 0: the smallest of the model's maximum, 4096 and what fits memory",
+      cxxopts::value<std::int64_t>()->default_value("0"))(
+      "b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))(
+      "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
       "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
       "cache-type-k", "type of the cached keys (-ctk): f16 or f32",
       cxxopts::value<std::string>()->default_value("f16"))(
       "cache-type-v", "type of the cached values (-ctv), the same",
       cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it")(
-      "verify", "check every tensor's checksum first");
+      "gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
+      cxxopts::value<std::int64_t>())("verify", "check every tensor's checksum first");
 }
 
 std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& name, std::int64_t most) {
@@ -26,13 +26,25 @@ std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& nam
   return value;
 }
 
+std::int64_t none_or_more(const cxxopts::ParseResult& parsed, const std::string& name, std::int64_t most) {
+  return parsed[name].as<std::int64_t>() == 0 ? 0 : positive(parsed, name, most);
+}
+
+int thread_count(const cxxopts::ParseResult& parsed) {
+  constexpr std::int64_t kMostThreads = 1024;
+  if (parsed["threads"].as<std::int64_t>() == -1) return 0;  // llama.cpp's default
+  return static_cast<int>(none_or_more(parsed, "threads", kMostThreads));
+}
+
 SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   SessionOptions options;
   if (parsed.count("model") == 0) throw UsageError("no model; give one with -m FILE");
   options.model = parsed["model"].as<std::string>();
-  if (parsed.count("ctx-size") > 0) options.context = positive(parsed, "ctx-size");
+  options.context = none_or_more(parsed, "ctx-size");
   options.batch = positive(parsed, "batch-size", 65536);
-  if (parsed.count("threads") > 0) options.threads = static_cast<int>(positive(parsed, "threads", 1024));
+  options.threads = thread_count(parsed);
+  if (parsed.count("gpu-layers") > 0 && parsed["gpu-layers"].as<std::int64_t>() != 0)
+    fmt::print(stderr, "warning: this program has no GPU backend; all blocks run on the CPU\n");
   options.backend = parsed["backend"].as<std::string>();
   const auto k = parsed["cache-type-k"].as<std::string>();
   const auto v = parsed["cache-type-v"].as<std::string>();

@@ -8,10 +8,16 @@
 
 namespace spqr {
 
-// -m -c -b -t --backend --cache-type-k --cache-type-v --no-mmap --verify
+// -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --verify
 void add_session_options(cxxopts::Options& options);
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
+
+// A whole number from 0 to `most`, or UsageError.
+std::int64_t none_or_more(const cxxopts::ParseResult& parsed, const std::string& name,
+                          std::int64_t most = 1'000'000'000);
+// Of --threads; 0: one per core.
+int thread_count(const cxxopts::ParseResult& parsed);
 
 // A positive whole number no larger than `most`, or UsageError.
 std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& name,

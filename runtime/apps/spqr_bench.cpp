@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "models/json.h"
 #include "runtime/apps/session_options.h"
 #include "runtime/bandwidth.h"
 #include "runtime/bench.h"
@@ -98,10 +99,6 @@ std::string markdown(const nlohmann::json& rows) {
   return text;
 }
 
-std::int64_t none_or_more(const cxxopts::ParseResult& parsed, const std::string& name) {
-  return parsed[name].as<std::int64_t>() == 0 ? 0 : positive(parsed, name);
-}
-
 int run(const cxxopts::ParseResult& parsed) {
   SessionOptions options = session_options(parsed);
   const std::int64_t n_prompt = none_or_more(parsed, "n-prompt");
@@ -111,7 +108,10 @@ int run(const cxxopts::ParseResult& parsed) {
   if (output != "md" && output != "json")
     throw UsageError(fmt::format("-o is '{}', expected md or json", output));
   if (n_prompt == 0 && n_gen == 0) throw UsageError("-p 0 and -n 0: nothing to measure");
-  if (parsed.count("ctx-size") == 0) options.context = std::max(n_prompt, n_gen);
+  const std::int64_t longest = std::max(n_prompt, n_gen);
+  if (options.context == 0) options.context = longest;
+  if (options.context < longest)
+    throw UsageError(fmt::format("-c {} is too small for a test of {} tokens", options.context, longest));
   install_interrupt_handler();
 
   const double bandwidth = read_bandwidth_gb_per_s(options.threads);
@@ -123,7 +123,7 @@ int run(const cxxopts::ParseResult& parsed) {
   if (n_gen > 0)
     rows.push_back(
         to_json(session, run_bench(session, 0, n_gen, repetitions, interrupted), options, bandwidth));
-  print(output == "json" ? fmt::format("{}\n", rows.dump(1)) : markdown(rows));
+  print(output == "json" ? fmt::format("{}\n", to_text(rows, 1)) : markdown(rows));
   return kExitGood;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "models/json.h"
 #include "models/spqr_container.h"
 #include "runtime/apps/command_line.h"
 #include "runtime/inspect.h"
@@ -36,7 +37,7 @@ int run_inspect(const cxxopts::ParseResult& options) {
   if (options["json"].as<bool>()) {
     nlohmann::json object = to_json(inspection, file, tensors);
     if (verify) object["verified_checksums"] = checksums_of(file);
-    print(fmt::format("{}\n", object.dump(2)));
+    print(fmt::format("{}\n", to_text(object, 2)));
   } else {
     print(to_text(inspection, file, tensors));
     if (verify) print(fmt::format("\nall {} checksums are right\n", checksums_of(file)));

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/json.h"
 #include "runtime/apps/session_options.h"
 #include "runtime/datasets.h"
 #include "runtime/inspect.h"
@@ -63,6 +64,10 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
     input.text.tokens = static_cast<std::int64_t>(input.text.windows[0].size());
     if (input.text.tokens < 2)
       throw std::runtime_error(fmt::format("{}: {} tokens, expected two or more", path, input.text.tokens));
+    if (input.text.tokens > config.max_position_embeddings) {
+      throw std::runtime_error(fmt::format("{}: {} tokens, the model was made for {}", path,
+                                           input.text.tokens, config.max_position_embeddings));
+    }
     return input;
   }
   DatasetOptions options = dataset_options(parsed);
@@ -77,9 +82,11 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
 int run(const cxxopts::ParseResult& parsed) {
   SessionOptions opening = session_options(parsed);
   const bool json = parsed.count("json") > 0;
-  if (parsed.count("tokens") > 0 &&
-      (parsed.count("file") > 0 || parsed.count("dataset") > 0 || parsed.count("documents") > 0)) {
-    throw UsageError("--tokens goes without -f, --dataset and --documents");
+  if (parsed.count("tokens") > 0) {
+    for (const char* other : {"file", "dataset", "documents", "windows", "ctx-size"}) {
+      if (parsed.count(other) > 0)
+        throw UsageError(fmt::format("--tokens is one window and goes without --{}", other));
+    }
   }
   install_interrupt_handler();
   const Input input = read_input(parsed, opening);
@@ -119,7 +126,7 @@ int run(const cxxopts::ParseResult& parsed) {
                                    {"model", opening.model.filename().string()},
                                    {"bits_per_weight", blocks.formula_bits_per_weight()},
                                    {"outlier_share", blocks.outlier_share()}};
-    print(fmt::format("{}\n", object.dump()));
+    print(fmt::format("{}\n", to_text(object)));
   } else {
     print(fmt::format("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n",
                       result.perplexity, result.standard_error, result.windows, window, seconds));

@@ -6,7 +6,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "runtime/apps/command_line.h"
+#include "models/json.h"
+#include "runtime/apps/session_options.h"
 #include "runtime/progress.h"
 #include "runtime/quantize_pipeline.h"
 #include "runtime/synthetic.h"
@@ -101,7 +102,7 @@ QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
 
 void print_summary(const QuantizeSummary& summary, bool json) {
   if (json) {
-    print(fmt::format("{}\n", to_json(summary).dump(1)));
+    print(fmt::format("{}\n", to_text(to_json(summary), 1)));
     return;
   }
   fmt::print(stderr,
@@ -138,7 +139,7 @@ int quantize(const cxxopts::ParseResult& options) {
   QuantizeJob job;
   job.settings = settings_of(options);
   job.tokenizer = options["tokenizer"].as<std::string>();
-  job.threads = options["threads"].as<int>();
+  job.threads = thread_count(options);
   job.activations_on_disk = options.count("activations-on-disk") > 0;
   job.resume = options.count("resume") > 0;
   const std::string synthetic = options["synthetic"].as<std::string>();
@@ -195,11 +196,11 @@ void add_options(cxxopts::Options& options) {
       ("calibration-length", "tokens of each (default 2048)", text(), "N")      //
       ("calibration-order", "sequential (default) or random", text(), "ORDER")  //
       ("seed", "of random order", text(), "N");
-  options.add_options("How")                                                            //
-      ("t,threads", "0: one per core", cxxopts::value<int>()->default_value("0"), "N")  //
-      ("activations-on-disk", "keep hidden states in a file beside OUT")                //
-      ("resume", "go on after the last finished block of an interrupted run")           //
-      ("json", "summary as JSON on standard output")                                    //
+  options.add_options("How")                                                                     //
+      ("t,threads", "0: one per core", cxxopts::value<std::int64_t>()->default_value("0"), "N")  //
+      ("activations-on-disk", "keep hidden states in a file beside OUT")                         //
+      ("resume", "go on after the last finished block of an interrupted run")                    //
+      ("json", "summary as JSON on standard output")                                             //
       ("quiet", "no progress and no report per matrix");
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "models/json.h"
 #include "runtime/apps/session_options.h"
 #include "runtime/generate.h"
 #include "runtime/text_input.h"
@@ -15,14 +16,14 @@ using namespace spqr;
 
 void add_run_options(cxxopts::Options& options) {
   options.add_options()("p,prompt", "the prompt", cxxopts::value<std::string>())(
-      "f,file", "a file with the prompt", cxxopts::value<std::string>())(
+      "f,file", "a file with the prompt, whose last newline is left out", cxxopts::value<std::string>())(
       "n,predict", "tokens to generate; -1: until the model ends or the context is full",
       cxxopts::value<std::int64_t>()->default_value("-1"))(
       "e,escape", "\\n, \\t, \\\", \\\\ and \\xHH in -p are escapes")(
       "parse-special", "special tokens written in the prompt are recognised; otherwise they are plain text")(
       "no-display-prompt", "print only what is generated")("ignore-eos",
                                                            "go on after the model's end of text")(
-      "stop", "text that ends generation; may be given several times",
+      "r,stop", "text that ends generation; may be given several times",
       cxxopts::value<std::vector<std::string>>())(
       "context-shift", "when the context is full, forget the older half of it and go on")(
       "json", "print one JSON object instead of text");
@@ -108,7 +109,11 @@ std::string unescape(const std::string& text) {
 
 std::string prompt_text(const cxxopts::ParseResult& parsed) {
   if (parsed.count("prompt") > 0 && parsed.count("file") > 0) throw UsageError("-p and -f are both given");
-  if (parsed.count("file") > 0) return read_text(parsed["file"].as<std::string>());
+  if (parsed.count("file") > 0) {
+    auto text = read_text(parsed["file"].as<std::string>());
+    if (text.ends_with('\n')) text.pop_back();  // which editors add
+    return text;
+  }
   if (parsed.count("prompt") == 0) throw UsageError("no prompt; give one with -p TEXT or -f FILE");
   const auto text = parsed["prompt"].as<std::string>();
   return parsed.count("escape") > 0 ? unescape(text) : text;
@@ -126,13 +131,13 @@ struct Speed {
 };
 
 Speed speed_of(const Session& session, const GenerateResult& result) {
-  const auto decoded = static_cast<double>(result.ids.empty() ? 0 : result.ids.size() - 1);
-  const double rate = result.decode_seconds > 0 ? decoded / result.decode_seconds : 0;
-  const double mean_length = static_cast<double>(session.length()) - decoded / 2;
-  const double bytes = static_cast<double>(session.bytes_per_token()) +
-                       mean_length * static_cast<double>(session.plan().needs.cache_per_token);
-  return {static_cast<double>(result.prompt_tokens) / std::max(result.prompt_seconds, 1e-9), rate,
-          rate * bytes / 1e9};
+  const double bytes =
+      static_cast<double>(result.decode_passes) * static_cast<double>(session.bytes_per_token()) +
+      static_cast<double>(result.decode_cache_tokens) *
+          static_cast<double>(session.plan().needs.cache_per_token);
+  const double seconds = std::max(result.decode_seconds, 1e-9);
+  return {static_cast<double>(result.prompt_tokens) / std::max(result.prompt_seconds, 1e-9),
+          static_cast<double>(result.decode_passes) / seconds, bytes / seconds / 1e9};
 }
 
 void print_json(const Session& session, const GenerateResult& result, std::uint64_t seed) {
@@ -151,7 +156,7 @@ void print_json(const Session& session, const GenerateResult& result, std::uint6
                                  {"prompt_tokens_per_s", speed.prompt},
                                  {"decode_tokens_per_s", speed.decode},
                                  {"gb_per_s", speed.gb_per_s}};
-  print(fmt::format("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  print(fmt::format("{}\n", to_text(object)));
 }
 
 void print_timings(const Session& session, const GenerateResult& result) {
@@ -185,6 +190,7 @@ int run(const cxxopts::ParseResult& parsed) {
   if (session.tokenizer() == nullptr)
     fmt::print(stderr, "warning: the model has no tokenizer: it takes and prints token ids\n");
   const auto ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
+  require_room(session, ids);
   if (!json && parsed.count("no-display-prompt") == 0) print(text);
 
   Sampler sampler(sampling);

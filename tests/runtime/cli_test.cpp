@@ -107,7 +107,7 @@ TEST_CASE("wrong usage is one sentence and status 2") {
   run_refuses({"-n", "abc"}, "abc");
   run_refuses({"-n", "-2"}, "-2");
   run_refuses({"-n", "99999999999999999999"}, "99999999999999999999");
-  run_refuses({"-c", "0"}, "ctx-size is 0");
+  run_refuses({"-c", "-1"}, "ctx-size is -1");
   run_refuses({"-b", "0"}, "batch-size is 0");
   run_refuses({"-t", "-3"}, "threads is -3");
   run_refuses({"-s", "-2"}, "seed is -2");
@@ -127,9 +127,52 @@ TEST_CASE("wrong usage is one sentence and status 2") {
                 "5-4");
   check_refused("spqr-perplexity", {"-m", model, "-f", "x", "--documents", "1-4"}, 2, "c4");
   check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "-f", "y"}, 2, "--tokens");
+  check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "-c", "64"}, 2, "--ctx-size");
+  check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "--windows", "1"}, 2, "--windows");
   check_refused("spqr-bench", {"-m", model, "-p", "0", "-n", "0"}, 2, "nothing to measure");
   check_refused("spqr-bench", {"-m", model, "-o", "xml"}, 2, "xml");
   check_refused("spqr-bench", {"-m", model, "-r", "0"}, 2, "repetitions is 0");
+  check_refused("spqr-bench", {"-m", model, "-p", "128", "-c", "64"}, 2, "-c 64 is too small");
+  check_refused("spqr-quantize", {model, "out.spqr", "-t", "-2"}, 2, "threads is -2");
+  check_refused("spqr-quantize", {model, "out.spqr", "--documents", "1-2"}, 2, "--calibration");
+}
+
+TEST_CASE("llama.cpp's spellings are understood") {
+  const auto text = [](const Arguments& arguments) { return run("spqr-run", arguments).out; };
+  const std::string expected = text(models().greedy({"-p", "Once", "-n", "12"}));
+  CHECK(expected.size() > 20);
+  CHECK(text(models().greedy({"-p", "Once", "--n-predict", "12", "-c", "0", "--top-k", "-1"})) == expected);
+  CHECK(text({"-m", models().stories(), "--temp", "0", "-t", "-1", "-p", "Once", "-n", "12"}) == expected);
+  const std::string stop = expected.substr(10, 3);
+  CHECK(text(models().greedy({"-p", "Once", "-n", "12", "-r", stop})) ==
+        text(models().greedy({"-p", "Once", "-n", "12", "--stop", stop})));
+  const Finished on_gpu = run("spqr-run", models().greedy({"-p", "Once", "-n", "12", "-ngl", "99"}));
+  CHECK(on_gpu.out == expected);
+  CHECK(contains(on_gpu.err, "warning: this program has no GPU backend"));
+}
+
+TEST_CASE("a prompt from a file loses its last newline, and only that") {
+  const std::string expected = run("spqr-run", models().greedy({"-p", "Once\n", "-e", "-n", "3"})).out;
+  CHECK(expected.starts_with("Once\n"));
+  CHECK(run("spqr-run", models().greedy({"-f", models().write("prompt", "Once\n\n"), "-n", "3"})).out ==
+        expected);
+}
+
+TEST_CASE("a file whose name is no UTF-8 is measured like any other") {
+  const std::string name = models().write("caf\xe9", read_bytes(models().stories()));
+  const Finished bench = run("spqr-bench", {"-m", name, "-p", "4", "-n", "0", "-r", "1", "-o", "json"});
+  CAPTURE(bench.err);
+  CHECK(bench.status == 0);
+  const auto file = nlohmann::json::parse(bench.out)[0]["model_filename"].get<std::string>();
+  CHECK(file.ends_with("caf\ufffd"));
+}
+
+TEST_CASE("a prompt that does not fit is refused before it is shown") {
+  const Finished result =
+      run("spqr-run", models().greedy({"-p", "Once upon a time there was a girl", "-c", "4"}));
+  CHECK(result.status == 1);
+  CHECK(result.out.empty());
+  CHECK(contains(result.err, "the context room for 4"));
 }
 
 TEST_CASE("files that are missing, cut off or something else are one sentence and status 1") {
@@ -148,6 +191,8 @@ TEST_CASE("files that are missing, cut off or something else are one sentence an
     }
     refuses(models().write("text.spqr", "this is no model, but it is long enough to have a header"),
             "text.spqr");
+    refuses(models().write("model.gguf", "GGUF" + std::string(60, '\0')), "is a GGUF file");
+    refuses(SPQR_FIXTURES, "is a directory");
   }
   check_refused("spqr-run", {"-m", models().stories(), "-f", "/nowhere.txt"}, 1, "/nowhere.txt");
   check_refused("spqr-perplexity", {"-m", models().stories(), "-f", "/nowhere.txt"}, 1, "/nowhere.txt");

@@ -178,6 +178,33 @@ TEST_CASE("a shifted context keeps BOS and the later half, evaluated anew") {
   CHECK(fresh.ids == std::vector<std::int32_t>(all.begin() + 25, all.begin() + 38));
 }
 
+TEST_CASE("a context that earlier turns have filled is shifted as a whole") {
+  const Stories stories;
+  Session session({.model = stories.path(), .backend = "reference", .context = 24});
+  Sampler sampler(greedy());
+  const auto first = session.tokenizer()->encode("Once upon a time", {});
+  const auto turn = generate(session, sampler, first, {.max_tokens = 16}, {});
+  const std::vector<std::int32_t> more{turn.ids.back()};  // chosen, not yet evaluated
+  const auto next = generate(session, sampler, more, {.max_tokens = 20, .context_shift = true}, {});
+  CHECK(next.shifts >= 1);
+
+  Session whole({.model = stories.path(), .backend = "reference", .context = 24});
+  Sampler same(greedy());
+  const auto expected = generate(whole, same, first, {.max_tokens = 36, .context_shift = true}, {});
+  std::vector<std::int32_t> ids = turn.ids;
+  ids.insert(ids.end(), next.ids.begin(), next.ids.end());
+  CHECK(ids == expected.ids);
+}
+
+TEST_CASE("what decoding reads of the cache is counted, shifts or not") {
+  const Stories stories;
+  const GenerateResult result = stories.run("Once upon a time", {.max_tokens = 60, .context_shift = true},
+                                            {.backend = "reference", .context = 24});
+  CHECK(result.decode_passes == 59);
+  CHECK(result.decode_cache_tokens >= 59 * 5);
+  CHECK(result.decode_cache_tokens <= 59 * 24);
+}
+
 TEST_CASE("generation ends when told to, with what was produced") {
   const Stories stories;
   GenerateCallbacks callbacks;

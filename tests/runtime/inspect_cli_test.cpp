@@ -76,7 +76,7 @@ TEST_CASE("spqr-inspect: files that are missing, cut off or something else are o
   const TemporaryDirectory folder;
   const std::string bytes = read_bytes(write_model(folder));
   check_refused({(folder.path() / "none.spqr").string()}, 1, "none.spqr");
-  check_refused({folder.path().string()}, 1, "not a regular file");
+  check_refused({folder.path().string()}, 1, "is a directory, expected a .spqr file");
   for (const std::size_t size :
        {std::size_t{0}, std::size_t{7}, std::size_t{1000}, bytes.size() / 2, bytes.size() - 1}) {
     CAPTURE(size);

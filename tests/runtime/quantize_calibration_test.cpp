@@ -67,11 +67,10 @@ TEST_CASE("calibration: documents of a .jsonl file are joined with spaces") {
   };
   CHECK(load().sequences.front() == tokenizer->encode("a b c\n d", {}));
   CHECK(load().documents == 3);
-  settings.first_document = 2;
-  settings.last_document = 3;
+  settings.documents = {2, 3};
   CHECK(load().sequences.front() == tokenizer->encode("c\n d", {}));
   CHECK(load().documents == 2);
-  settings.last_document = 4;
+  settings.documents.last = 4;
   CHECK_THROWS_WITH_AS(load(), doctest::Contains("has 3 documents, asked for 2-4"), std::runtime_error);
 }
 
@@ -94,6 +93,23 @@ TEST_CASE("calibration: a model without a tokenizer takes ids") {
   CHECK_THROWS_AS(load_calibration(settings, 0, nullptr, 8, 100), std::runtime_error);
   settings.file = directory.path() / "missing";
   CHECK_THROWS_AS(load_calibration(settings, 0, nullptr, 8, 100), std::runtime_error);
+}
+
+TEST_CASE("calibration: a text of nothing is refused, though BOS is a token") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path stories = std::filesystem::path(SPQR_FIXTURES) / "llama2c";
+  const auto tokenizer = load_tokenizer(
+      open_checkpoint(stories / "stories260K.bin", {stories / "tok512.bin"})->tokenizer_files());
+  CalibrationSettings settings;
+  settings.file = directory.path() / "text.txt";
+  write(settings.file, "");
+  REQUIRE(tokenizer->encode("", {}).size() == 1);
+  const auto load = [&] {
+    return load_calibration(settings, 0, tokenizer.get(), tokenizer->vocab_size(), 100);
+  };
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("holds no text"), std::runtime_error);
+  write(settings.file, "a");
+  CHECK(load().sequences.front().size() == 2);
 }
 
 TEST_CASE("calibration: length is capped to the model's, and less text than asked for is said") {

@@ -111,15 +111,5 @@ TEST_CASE("quantize options: contradictions and wrong values are refused") {
   }
 }
 
-TEST_CASE("quantize options: ranges of documents") {
-  CHECK(parse_documents("1-500") == std::pair<std::int64_t, std::int64_t>(1, 500));
-  CHECK(parse_documents("7") == std::pair<std::int64_t, std::int64_t>(7, 7));
-  CHECK(parse_documents("7-") == std::pair<std::int64_t, std::int64_t>(7, 0));
-  for (const char* wrong : {"", "-", "0-3", "a", "1-b", "3-2", "1-2-3", "-4"}) {
-    CAPTURE(wrong);
-    CHECK_THROWS_AS(parse_documents(wrong), std::invalid_argument);
-  }
-}
-
 }  // namespace
 }  // namespace spqr

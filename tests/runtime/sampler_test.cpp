@@ -191,7 +191,7 @@ TEST_CASE("options out of range are refused by the name users type") {
   CHECK(refused([](auto&) {}) == "accepted");
   CHECK(refused([](auto& o) { o.temperature = -1; }).starts_with("--temp is -1"));
   CHECK(refused([&](auto& o) { o.temperature = nan; }).starts_with("--temp is nan"));
-  CHECK(refused([](auto& o) { o.top_k = -1; }).starts_with("--top-k is -1"));
+  CHECK(refused([](auto& o) { o.top_k = -2; }).starts_with("--top-k is -2"));
   CHECK(refused([](auto& o) { o.top_p = 1.5F; }).starts_with("--top-p is 1.5"));
   CHECK(refused([](auto& o) { o.top_p = 0; }).starts_with("--top-p is 0"));
   CHECK(refused([](auto& o) { o.min_p = -0.5F; }).starts_with("--min-p is -0.5"));

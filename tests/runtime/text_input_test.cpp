@@ -30,8 +30,10 @@ TEST_CASE("ranges of documents") {
   CHECK(parse_document_range("3-9").last == 9);
   CHECK(parse_document_range("4").first == 4);
   CHECK(parse_document_range("4").last == 4);
+  CHECK(parse_document_range("7-").first == 7);
+  CHECK(parse_document_range("7-").last == 0);
   for (const std::string bad :
-       {"", "-", "0-3", "5-4", "a-b", "1-", "1-2-3", "-4", "1 - 2", "1-99999999999999999999"}) {
+       {"", "-", "0-3", "5-4", "a-b", "1-b", "1-2-3", "-4", "1 - 2", "1-99999999999999999999"}) {
     CAPTURE(bad);
     CHECK_THROWS_AS(parse_document_range(bad), std::invalid_argument);
   }
