@@ -66,8 +66,11 @@ std::vector<std::uint32_t> row_offsets(std::span<const std::uint16_t> row_counts
                                        const std::string& where);
 
 // Bytes of a packed matrix in the file, without its permutation, which it may share, and what fills up to the
-// alignment.
+// alignment; and those of a permutation of n columns.
 std::size_t stored_bytes(const SpqrMatrix& matrix);
+constexpr std::size_t permutation_bytes(std::int64_t n) {
+  return static_cast<std::size_t>(n) * (n <= kNarrowColumns ? sizeof(std::uint16_t) : sizeof(std::uint32_t));
+}
 
 // XXH3-64 of the bytes, 16 lower-case hexadecimal digits.
 std::string checksum(std::span<const std::byte> bytes);

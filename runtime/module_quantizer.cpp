@@ -151,6 +151,13 @@ void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, s
   }
 }
 
+void count_permutation(QuantizedModule& module, std::size_t sharers) {
+  if (module.perm.empty()) return;
+  const double weights = static_cast<double>(module.report.m) * static_cast<double>(module.report.n);
+  module.report.stored_bits += 8.0 * static_cast<double>(container::permutation_bytes(module.report.n)) /
+                               static_cast<double>(sharers) / weights;
+}
+
 QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
                                 Scheme scheme, const QuantizeOptions& options, const InputStatistics* input) {
   return quantize(module, w, m, n, scheme, options, input == nullptr ? nullptr : &input->hessian,

@@ -19,7 +19,7 @@ struct ModuleReport {
   std::int64_t n = 0;
   std::int64_t outliers = 0;
   double bits = 0;             // per weight, by the formula
-  double stored_bits = 0;      // per weight, bytes in the file without the permutation
+  double stored_bits = 0;      // per weight, of the file
   double relative_error = -1;  // tr(D H D^T) / tr(W H W^T), as stored; without H: |D|^2 / |W|^2
   bool linear = true;          // of a block; false: embedding or head
 
@@ -45,6 +45,9 @@ struct QuantizedModule {
   DType dense_dtype = DType::f16;
   ModuleReport report;
 };
+
+// Adds this matrix's part of a permutation that `sharers` matrices have in common to its stored bits.
+void count_permutation(QuantizedModule& module, std::size_t sharers);
 
 // Solves w (m, n) as settings.scheme says, and overwrites w with what a reader of the file will see. `input`
 // is null for schemes that need none. `options` has the threshold.

@@ -62,6 +62,7 @@ void quantize_block(const ModelConfig& config, std::int64_t layer, BlockWeights&
         const Stopwatch watch(times.solve);
         module = quantize_linear(group.modules[i], weights.matrix(group.modules[i], group.m[i], group.n),
                                  group.m[i], group.n, scheme, options, input ? &statistics : nullptr);
+        count_permutation(module, group.modules.size());
       }
       sink(group, std::move(module));
     }

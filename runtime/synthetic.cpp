@@ -17,6 +17,7 @@
 #include "kernels/half.h"
 #include "models/json.h"
 #include "models/model.h"
+#include "models/spqr_container.h"
 #include "runtime/quantize_block.h"
 #include "runtime/stopwatch.h"
 
@@ -218,7 +219,8 @@ class SyntheticWriter {
       const double weights = static_cast<double>(m) * static_cast<double>(n);
       module.report.outliers = static_cast<std::int64_t>(module.packed.col_vals.size());
       module.report.bits = bits_per_weight(format, n, static_cast<double>(module.report.outliers) / weights);
-      module.report.stored_bits = 8.0 * static_cast<double>(module.packed.view().bytes()) / weights;
+      module.report.stored_bits =
+          8.0 * static_cast<double>(container::stored_bytes(module.packed.view())) / weights;
     }
     module.report.module = name;
     module.report.scheme = name_of(scheme);
@@ -238,6 +240,7 @@ class SyntheticWriter {
           make(group.modules[i], group.m[i], group.n, settings.scheme, settings.options.format,
                settings.scheme == Scheme::spqr ? settings.synthetic_outlier_share : 0);
       module.perm = perm;
+      count_permutation(module, group.modules.size());
       add(std::move(module), perm_name(group));
     }
   }

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "models/checkpoint.h"
 #include "models/model.h"
 #include "models/spqr_file.h"
+#include "runtime/inspect.h"
 #include "runtime/perplexity.h"
 #include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
@@ -147,6 +149,27 @@ TEST_CASE("quantize: the file says how it was made") {
   CHECK(said["bits_per_weight"] == summary.average.bits);
   CHECK(said["modules"].size() == summary.modules.size());
   CHECK(summary.modules.size() == 1 + 5 * 7);  // the tied head is the embedding
+}
+
+TEST_CASE("quantize: stored bits count codes, outliers and each permutation once") {
+  const TemporaryDirectory directory;
+  const QuantizeJob job = stories_job(directory.path() / "q.spqr", {});
+  const QuantizeSummary summary = quantize(job);
+  const SpqrFile file = SpqrFile::open(job.out, {});
+  double bytes = 0;
+  double weights = 0;
+  std::set<std::string> perms;
+  for (const SpqrFileModule& module : file.modules()) {
+    const auto* packed = std::get_if<SpqrMatrix>(&module.linear.weight);
+    if (packed == nullptr) continue;  // the embedding
+    weights += static_cast<double>(packed->m * packed->n);
+    bytes += static_cast<double>(packed->dense.size_bytes() + packed->col_vals.size_bytes());
+    if (!packed->col_vals.empty()) bytes += 2.0 * static_cast<double>(packed->m);  // outliers of each row
+    if (perms.insert(module.perm_name).second) bytes += 2.0 * static_cast<double>(packed->n);
+  }
+  CHECK(perms.size() == 4 * 5);
+  CHECK(summary.average.stored_bits == doctest::Approx(8 * bytes / weights).epsilon(1e-9));
+  CHECK(summary.average.stored_bits <= inspect(file, 64).blocks.stored_bits_per_weight());
 }
 
 TEST_CASE("quantize: the result depends neither on threads nor on where activations are kept") {
