@@ -100,12 +100,8 @@ void BpeTokenizer::add_token(const AddedToken& token, const std::string& where) 
 }
 
 std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  check_text_size(text);
   std::string repaired;
-  if (!is_valid_utf8(text)) {
-    repaired = repair_utf8(text);
-    text = repaired;
-  }
+  text = checked_text(text, repaired);
   std::vector<std::int32_t> ids;
   if (options.add_special) ids = special_.prefix;
   WordCache cache;

@@ -16,6 +16,13 @@ void check_text_size(std::string_view text) {
   }
 }
 
+std::string_view checked_text(std::string_view text, std::string& memory) {
+  check_text_size(text);
+  if (is_valid_utf8(text)) return text;
+  memory = repair_utf8(text);
+  return memory;
+}
+
 std::string finish_text(std::string_view text, std::string_view dropped_prefix) {
   if (!dropped_prefix.empty() && text.substr(0, dropped_prefix.size()) == dropped_prefix) {
     text.remove_prefix(dropped_prefix.size());

@@ -10,35 +10,12 @@
 #include <vector>
 
 #include "tests/models/files.h"
-#include "tests/runtime/process.h"
+#include "tests/runtime/tools.h"
 
 namespace spqr {
 namespace {
 
-using Arguments = std::vector<std::string>;
-
 const std::string kFixtures = SPQR_FIXTURES;
-
-Arguments command(const std::string& tool, const Arguments& arguments) {
-  Arguments all{std::string(SPQR_BIN) + "/" + tool};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  return all;
-}
-
-Finished run(const std::string& tool, const Arguments& arguments) {
-  return run_process(command(tool, arguments));
-}
-
-void check_refused(const std::string& tool, const Arguments& arguments, int status, const std::string& part) {
-  const Finished result = run(tool, arguments);
-  CAPTURE(tool);
-  CAPTURE(result.err);
-  CHECK(result.status == status);
-  CHECK(result.out.empty());
-  CHECK(result.err.starts_with(tool + ": error: "));
-  CHECK(contains(result.err, part));
-  CHECK(result.err.find('\n') == result.err.size() - 1);
-}
 
 // A directory with the config.json of a golden model and other bytes as its weights.
 class Checkpoint {

@@ -8,23 +8,11 @@
 #include <vector>
 
 #include "tests/models/files.h"
-#include "tests/runtime/process.h"
 #include "tests/runtime/small_models.h"
+#include "tests/runtime/tools.h"
 
 namespace spqr {
 namespace {
-
-using Arguments = std::vector<std::string>;
-
-Arguments command(const std::string& tool, const Arguments& arguments) {
-  Arguments all{std::string(SPQR_BIN) + "/" + tool};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  return all;
-}
-
-Finished run(const std::string& tool, const Arguments& arguments) {
-  return run_process(command(tool, arguments));
-}
 
 // The stories model, made once; a model without tokenizer beside it.
 class Models {
@@ -63,20 +51,6 @@ std::string joined(const std::vector<std::int32_t>& ids) {
   std::string text;
   for (const std::int32_t id : ids) text += fmt::format("{} ", id);
   return text;
-}
-
-// Nothing on standard output, one line on standard error that says what is wrong.
-void check_refused(const std::string& tool, const Arguments& arguments, int status, const std::string& part) {
-  const Finished result = run(tool, arguments);
-  std::string line = tool;
-  for (const std::string& argument : arguments) line += " " + argument;
-  CAPTURE(line);
-  CAPTURE(result.err);
-  CHECK(result.status == status);
-  CHECK(result.out.empty());
-  CHECK(result.err.starts_with(tool + ": error: "));
-  CHECK(contains(result.err, part));
-  CHECK(result.err.find('\n') == result.err.size() - 1);
 }
 
 }  // namespace

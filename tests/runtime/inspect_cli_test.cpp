@@ -7,28 +7,11 @@
 
 #include "models/safetensors.h"
 #include "tests/models/files.h"
-#include "tests/runtime/process.h"
 #include "tests/runtime/small_models.h"
+#include "tests/runtime/tools.h"
 
 namespace spqr {
 namespace {
-
-Finished inspect_tool(const std::vector<std::string>& arguments) {
-  std::vector<std::string> all{std::string(SPQR_BIN) + "/spqr-inspect"};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  return run_process(all);
-}
-
-// Nothing on standard output, one line on standard error that says what is wrong.
-void check_refused(const std::vector<std::string>& arguments, int status, const std::string& part) {
-  const Finished result = inspect_tool(arguments);
-  CAPTURE(result.err);
-  CHECK(result.status == status);
-  CHECK(result.out.empty());
-  CHECK(result.err.starts_with("spqr-inspect: error: "));
-  CHECK(contains(result.err, part));
-  CHECK(result.err.find('\n') == result.err.size() - 1);
-}
 
 // The trained small model; where `flipped` is in it the byte that begins this tensor is changed.
 std::string write_model(const TemporaryDirectory& folder, const std::string& flipped = "") {
@@ -47,59 +30,62 @@ std::string write_model(const TemporaryDirectory& folder, const std::string& fli
 TEST_CASE("spqr-inspect: the file as an argument or as -m, as text and as JSON") {
   const TemporaryDirectory folder;
   const std::string model = write_model(folder);
-  const Finished text = inspect_tool({model});
+  const Finished text = run("spqr-inspect", {model});
   CHECK(text.status == 0);
   CHECK(text.err.empty());
   CHECK(contains(text.out, "llama, 5 blocks, hidden size 64"));
   CHECK(!contains(text.out, "checksum"));
-  CHECK(inspect_tool({"-m", model}).out == text.out);
-  const Finished json = inspect_tool({model, "--json", "-c", "100"});
+  CHECK(run("spqr-inspect", {"-m", model}).out == text.out);
+  const Finished json = run("spqr-inspect", {model, "--json", "-c", "100"});
   CHECK(json.status == 0);
   const auto object = nlohmann::json::parse(json.out);
   CHECK(object["memory"]["context"] == 100);
   CHECK(object["memory"]["kv_cache"] == 100 * 5 * 2 * 32 * 2);  // 5 blocks, keys and values of 32, f16
   CHECK(!object.contains("tensors"));
-  CHECK(nlohmann::json::parse(inspect_tool({model, "--json", "--tensors"}).out)["modules"].size() == 36);
+  CHECK(nlohmann::json::parse(run("spqr-inspect", {model, "--json", "--tensors"}).out)["modules"].size() ==
+        36);
 }
 
 TEST_CASE("spqr-inspect: wrong usage is one sentence and status 2") {
   const TemporaryDirectory folder;
   const std::string model = write_model(folder);
-  check_refused({}, 2, "no file is given");
-  check_refused({model, model}, 2, model);
-  check_refused({model, "-m", model}, 2, "more than one file");
-  check_refused({model, "-c", "-1"}, 2, "-c has to be 0 or more");
-  check_refused({model, "-c", "many"}, 2, "many");
+  check_refused("spqr-inspect", {}, 2, "no file is given");
+  check_refused("spqr-inspect", {model, model}, 2, model);
+  check_refused("spqr-inspect", {model, "-m", model}, 2, "more than one file");
+  check_refused("spqr-inspect", {model, "-c", "-1"}, 2, "-c has to be 0 or more");
+  check_refused("spqr-inspect", {model, "-c", "many"}, 2, "many");
 }
 
 TEST_CASE("spqr-inspect: files that are missing, cut off or something else are one sentence and status 1") {
   const TemporaryDirectory folder;
   const std::string bytes = read_bytes(write_model(folder));
-  check_refused({(folder.path() / "none.spqr").string()}, 1, "none.spqr");
-  check_refused({folder.path().string()}, 1, "is a directory, expected a .spqr file");
+  check_refused("spqr-inspect", {(folder.path() / "none.spqr").string()}, 1, "none.spqr");
+  check_refused("spqr-inspect", {folder.path().string()}, 1, "is a directory, expected a .spqr file");
   for (const std::size_t size :
        {std::size_t{0}, std::size_t{7}, std::size_t{1000}, bytes.size() / 2, bytes.size() - 1}) {
     CAPTURE(size);
-    check_refused({folder.write("cut.spqr", bytes.substr(0, size)).string()}, 1, "cut.spqr");
+    check_refused("spqr-inspect", {folder.write("cut.spqr", bytes.substr(0, size)).string()}, 1, "cut.spqr");
   }
   const std::string other =
       folder.write("other.safetensors", safetensors_bytes({{"a", "F32", {1}, "abcd"}})).string();
-  check_refused({other}, 1, "is a safetensors file but not a .spqr file");
+  check_refused("spqr-inspect", {other}, 1, "is a safetensors file but not a .spqr file");
 }
 
 TEST_CASE("spqr-inspect --verify: counts the checksums, and names the tensor of which one byte changed") {
   const TemporaryDirectory folder;
-  const Finished good = inspect_tool({write_model(folder), "--verify"});
+  const Finished good = run("spqr-inspect", {write_model(folder), "--verify"});
   CHECK(good.status == 0);
   // 36 matrices, 11 norms, a tokenizer
   CHECK(contains(good.out, "all 48 checksums are right\n"));
-  const auto json = nlohmann::json::parse(inspect_tool({write_model(folder), "--verify", "--json"}).out);
+  const auto json =
+      nlohmann::json::parse(run("spqr-inspect", {write_model(folder), "--verify", "--json"}).out);
   CHECK(json["verified_checksums"] == 48);
   for (const char* tensor : {"model.layers.3.mlp.up_proj.weight", "model.norm.weight"}) {
     const std::string flipped = write_model(folder, tensor);
-    CHECK(inspect_tool({flipped}).status == 0);
-    check_refused({flipped, "--verify"}, 1, std::string("tensor '") + tensor + "' has checksum");
-    check_refused({flipped, "--verify", "--json"}, 1, tensor);
+    CHECK(run("spqr-inspect", {flipped}).status == 0);
+    check_refused("spqr-inspect", {flipped, "--verify"}, 1,
+                  std::string("tensor '") + tensor + "' has checksum");
+    check_refused("spqr-inspect", {flipped, "--verify", "--json"}, 1, tensor);
   }
 }
 

@@ -9,17 +9,13 @@
 #include <vector>
 
 #include "tests/models/files.h"
-#include "tests/runtime/process.h"
+#include "tests/runtime/tools.h"
 
 namespace spqr {
 namespace {
 
-using Arguments = std::vector<std::string>;
-
 Arguments command(const Arguments& arguments) {
-  Arguments all{std::string(SPQR_BIN) + "/spqr-quantize"};
-  all.insert(all.end(), arguments.begin(), arguments.end());
-  return all;
+  return spqr::command("spqr-quantize", arguments);
 }
 
 std::string fixture(const char* name) {
