@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,9 +14,23 @@
 namespace spqr {
 
 OutputFile::OutputFile(std::filesystem::path path, Mode mode)
-    : path_(std::move(path)),
-      fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (mode == Mode::create ? O_TRUNC : 0), 0666)) {
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
   if (fd_ < 0) fail("cannot be created");
+  try {
+    lock();
+    // Only now that nobody else writes it. A device has no size to change.
+    if (mode == Mode::create && ::ftruncate(fd_, 0) != 0 && errno != EINVAL) fail("cannot be emptied");
+  } catch (...) {
+    ::close(fd_);
+    throw;
+  }
+}
+
+void OutputFile::lock() {
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  // File systems without locks go without.
+  if (errno == EWOULDBLOCK)
+    throw std::runtime_error(fmt::format("{}: another process is writing it", path_.string()));
 }
 
 OutputFile::~OutputFile() {

@@ -1,4 +1,5 @@
 // A file being written, whose every failure (full disk, quota, broken mount) is an exception with a sentence.
+// It is locked: a second writer is refused before it changes anything.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +25,7 @@ class OutputFile {
   void sync();  // on disk when it returns
 
  private:
+  void lock();
   [[noreturn]] void fail(const char* what) const;
 
   std::filesystem::path path_;

@@ -186,6 +186,22 @@ TEST_CASE("spqr file: an unfinished file leaves nothing behind") {
   CHECK_THROWS_AS(SpqrFileWriter(folder / "no/such/folder/x.spqr", "f", false), std::runtime_error);
 }
 
+TEST_CASE("spqr file: a second writer is refused and harms nothing") {
+  const Folder folder;
+  const std::string whole = bytes_of(written(folder));
+  const fs::path path = folder / "shared.spqr";
+  SpqrFileWriter writer(path, "f", false);
+  add_first(writer);
+  writer.checkpoint();
+  for (const bool resume : {false, true}) {
+    CHECK_THROWS_WITH_AS(SpqrFileWriter(path, "f", resume),
+                         doctest::Contains("another process is writing it"), std::runtime_error);
+  }
+  add_second(writer);
+  writer.finish(some_info());
+  CHECK(bytes_of(path) == whole);
+}
+
 TEST_CASE("spqr file: cut off anywhere it is refused") {
   const Folder folder;
   const std::string whole = bytes_of(written(folder));
