@@ -46,7 +46,7 @@ struct KvLayer {
 };
 
 // Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim /
-// 2) f32, host memory; angle = position * inverse_frequency[i].
+// 2) f32, host memory; angle = position * inverse_frequency[i]. Empty: nothing is rotated.
 struct Rope {
   std::span<const float> inverse_frequency;
 };
@@ -57,6 +57,10 @@ struct AttentionShape {
   float scale = 1;  // of the scores, normally 1 / sqrt(head_dim)
   std::int64_t sliding_window =
       0;  // a token sees itself and the sliding_window - 1 before it; 0: all before it
+  // (heads, positions), in the backend's memory: alibi[h][p] is added to the scaled score of cache row p, for
+  // all rows that are visible. No data: nothing is added. What tells positions apart where nothing is
+  // rotated: ALiBi, arXiv 2108.12409.
+  Matrix alibi = {};
 };
 
 // The largest that a model asks of the operations at once.
@@ -93,6 +97,14 @@ class Backend {
   // each, normalised one by one (Qwen3's q_norm and k_norm).
   virtual void rms_norm(Matrix y, Matrix x, const Norm& norm) = 0;
 
+  // y = norm(x) with a mean and a bias, row by row. x (tokens, norm.weight.size()); y may be x.
+  virtual void layer_norm(Matrix y, Matrix x, const Norm& norm) = 0;
+
+  // Whichever of the two it is.
+  void normalize(Matrix y, Matrix x, const Norm& norm) {
+    norm.is_layer_norm() ? layer_norm(y, x, norm) : rms_norm(y, x, norm);
+  }
+
   // ys[i] = W_i norm(x) + b_i for every member of the group; norm may be null. x (tokens, n), ys[i] (tokens,
   // m_i).
   virtual void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
@@ -113,6 +125,10 @@ class Backend {
 
   // h = silu(gate) * up, elementwise; h may be gate.
   virtual void swiglu(Matrix h, Matrix gate, Matrix up) = 0;
+
+  // h = x Phi(x), elementwise, with the distribution function of the normal distribution: the exact GELU, not
+  // the one with tanh; h may be x.
+  virtual void gelu(Matrix h, Matrix x) = 0;
 };
 
 struct BackendOptions {

@@ -2,13 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-#include <limits>
-#include <nlohmann/json.hpp>
-#include <optional>
 #include <stdexcept>
-#include <string_view>
 
+#include "models/config_members.h"
+#include "models/falcon_config.h"
 #include "models/json.h"
 
 namespace spqr {
@@ -16,106 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Far above any model there is, and low enough that products of two, times the size of an element, fit 64
-// bits.
-constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
-constexpr std::int64_t kMaxLayers = 1 << 14;
-constexpr std::int64_t kMaxHeads = 1 << 16;
-constexpr std::int64_t kMaxHeadDim = 1 << 14;
-constexpr std::int64_t kMaxVocab = 1 << 28;
-constexpr std::int64_t kMaxPositions = std::numeric_limits<std::int32_t>::max();
-
 constexpr const char* kSupported =
     "LlamaForCausalLM (llama), MistralForCausalLM (mistral), Qwen2ForCausalLM (qwen2), Qwen3ForCausalLM "
-    "(qwen3)";
-
-// Typed, checked access to the members of one JSON object; a member that is null counts as missing.
-class Members {
- public:
-  Members(const Json& object, std::string where) : object_(&object), where_(std::move(where)) {}
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw std::runtime_error(fmt::format("{}: {}", where_, what));
-  }
-
-  const Json* find(const char* key) const {
-    const auto it = object_->find(key);
-    return it == object_->end() || it->is_null() ? nullptr : &*it;
-  }
-  bool is_null(const char* key) const {
-    const auto it = object_->find(key);
-    return it != object_->end() && it->is_null();
-  }
-
-  // An integer in [min, max].
-  std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
-    const Json* value = find(key);
-    if (value == nullptr)
-      fail(fmt::format("{} is missing: is this the config.json of a language model?", key));
-    return integer(key, *value, min, max);
-  }
-  std::int64_t integer_or(const char* key, std::int64_t fallback, std::int64_t min, std::int64_t max) const {
-    const Json* value = find(key);
-    return value == nullptr ? fallback : integer(key, *value, min, max);
-  }
-  std::int64_t integer(const char* key, const Json& value, std::int64_t min, std::int64_t max) const {
-    if (!value.is_number_integer()) fail(fmt::format("{} must be an integer, found {}", key, shown(value)));
-    const bool fits =
-        !value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(max);
-    if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
-      fail(fmt::format("{} must be from {} to {}, found {}", key, min, max, shown(value)));
-    }
-    return value.get<std::int64_t>();
-  }
-
-  // A finite number above zero.
-  double positive(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) fail(fmt::format("{} is missing", key));
-    if (!value->is_number()) fail(fmt::format("{} must be a number, found {}", key, shown(*value)));
-    const auto number = value->get<double>();
-    if (!(number > 0) || !std::isfinite(number)) {
-      fail(fmt::format("{} must be above zero and finite, found {}", key, shown(*value)));
-    }
-    return number;
-  }
-  double positive_or(const char* key, double fallback) const {
-    return find(key) == nullptr ? fallback : positive(key);
-  }
-
-  bool boolean_or(const char* key, bool fallback) const {
-    const Json* value = find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_boolean()) fail(fmt::format("{} must be true or false, found {}", key, shown(*value)));
-    return value->get<bool>();
-  }
-
-  std::string text_or(const char* key, const std::string& fallback) const {
-    const Json* value = find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_string()) fail(fmt::format("{} must be a string, found {}", key, shown(*value)));
-    return value->get<std::string>();
-  }
-
-  // The member's members, or nullopt where it is missing or empty.
-  std::optional<Members> object(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_object()) fail(fmt::format("{} must be an object, found {}", key, shown(*value)));
-    if (value->empty()) return std::nullopt;
-    return Members(*value, fmt::format("{}: {}", where_, key));
-  }
-
-  static std::string shown(const Json& value) {
-    std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-    constexpr std::size_t kLongest = 80;
-    return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
-  }
-
- private:
-  const Json* object_;
-  std::string where_;
-};
+    "(qwen3), FalconForCausalLM (falcon)";
 
 std::string model_type_of(const Members& members) {
   std::string type = members.text_or("model_type", "");
@@ -127,11 +27,15 @@ std::string model_type_of(const Members& members) {
   for (const char* known : {"llama", "mistral", "qwen2", "qwen3"}) {
     if (type == known) return type;
   }
+  for (const char* falcon : {"falcon", "RefinedWeb", "RefinedWebModel"}) {
+    if (type == falcon) return "falcon";
+  }
   if (type.empty()) {
     if (architecture == "LlamaForCausalLM" || architecture == "LLaMAForCausalLM") return "llama";
     if (architecture == "MistralForCausalLM") return "mistral";
     if (architecture == "Qwen2ForCausalLM") return "qwen2";
     if (architecture == "Qwen3ForCausalLM") return "qwen3";
+    if (architecture == "FalconForCausalLM" || architecture == "RWForCausalLM") return "falcon";
     if (architecture.empty()) members.fail("neither model_type nor architectures says what model this is");
   }
   members.fail(fmt::format("architecture '{}' is not supported; supported: {}",
@@ -288,23 +192,39 @@ std::int32_t token_id(const Members& members, const char* key, const Json& value
 }
 
 void read_special_tokens(const Members& members, ModelConfig& config) {
-  const bool has_defaults = config.model_type == "llama" || config.model_type == "mistral";
+  const bool falcon = config.model_type == "falcon";
+  const bool has_defaults = falcon || config.model_type == "llama" || config.model_type == "mistral";
+  const std::int32_t default_bos = falcon ? 11 : 1;
+  const std::int32_t default_eos = falcon ? 11 : 2;
   if (const Json* bos = members.find("bos_token_id"); bos != nullptr) {
     config.bos_token_id = token_id(members, "bos_token_id", *bos, config);
-  } else if (has_defaults && !members.is_null("bos_token_id") && config.vocab_size > 1) {
-    config.bos_token_id = 1;
+  } else if (has_defaults && !members.is_null("bos_token_id") && config.vocab_size > default_bos) {
+    config.bos_token_id = default_bos;
   }
   const auto add_eos = [&](const Json& value) {
     const std::int32_t id = token_id(members, "eos_token_id", value, config);
     if (id >= 0) config.eos_token_ids.push_back(id);
   };
   if (const Json* eos = members.find("eos_token_id"); eos == nullptr) {
-    if (has_defaults && !members.is_null("eos_token_id") && config.vocab_size > 2) config.eos_token_ids = {2};
+    if (has_defaults && !members.is_null("eos_token_id") && config.vocab_size > default_eos)
+      config.eos_token_ids = {default_eos};
   } else if (eos->is_array()) {
     for (const Json& id : *eos) add_eos(id);
   } else {
     add_eos(*eos);
   }
+}
+
+void read_llama(const Members& members, ModelConfig& config) {
+  const std::string activation = members.text_or("hidden_act", "silu");
+  if (activation != "silu" && activation != "swish") {
+    members.fail(fmt::format("hidden_act '{}' is not supported; supported: silu", activation));
+  }
+  read_shape(members, config);
+  read_positions(members, config);
+  config.rms_norm_eps = members.positive_or("rms_norm_eps", 1e-6);
+  config.tie_word_embeddings = members.boolean_or("tie_word_embeddings", false);
+  read_attention(members, config);
 }
 
 }  // namespace
@@ -317,16 +237,12 @@ ModelConfig parse_config(const std::string& json, const std::string& where) {
   ModelConfig config;
   config.model_type = model_type_of(members);
   refuse_quantized(members);
-  const std::string activation = members.text_or("hidden_act", "silu");
-  if (activation != "silu" && activation != "swish") {
-    members.fail(fmt::format("hidden_act '{}' is not supported; supported: silu", activation));
+  if (config.model_type == "falcon") {
+    read_falcon(members, config);
+  } else {
+    read_llama(members, config);
   }
-  read_shape(members, config);
-  read_positions(members, config);
-  config.rms_norm_eps = members.positive_or("rms_norm_eps", 1e-6);
-  config.tie_word_embeddings = members.boolean_or("tie_word_embeddings", false);
-  read_rope(members, config);
-  read_attention(members, config);
+  if (!config.alibi) read_rope(members, config);
   read_special_tokens(members, config);
   return config;
 }

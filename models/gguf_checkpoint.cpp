@@ -5,10 +5,12 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
-#include "models/config.h"
+#include "models/fused_qkv.h"
+#include "models/model.h"
 #include "models/rope_rows.h"
 #include "models/tokenizer_files.h"
 
@@ -27,8 +29,31 @@ constexpr std::array kInBlock{
     Name{"attn_k_norm", "self_attn.k_norm"}, Name{"ffn_norm", "post_attention_layernorm"},
     Name{"ffn_gate", "mlp.gate_proj"},       Name{"ffn_up", "mlp.up_proj"},
     Name{"ffn_down", "mlp.down_proj"}};
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
+constexpr std::array kFalconOutside{Name{"token_embd", "transformer.word_embeddings"},
+                                    Name{"output_norm", "transformer.ln_f"}, Name{"output", "lm_head"}};
+// Where there are two norms, attn_norm is not attention's: it came first, in the files of 7B.
+constexpr std::array kFalconInBlock{
+    Name{"attn_norm", "input_layernorm"}, Name{"attn_qkv", "self_attention.query_key_value"},
+    Name{"attn_output", "self_attention.dense"}, Name{"ffn_up", "mlp.dense_h_to_4h"},
+    Name{"ffn_down", "mlp.dense_4h_to_h"}};
+constexpr std::array kFalconTwoNorms{Name{"attn_norm", "ln_mlp"},
+                                     Name{"attn_norm_2", "ln_attn"},
+                                     Name{"attn_qkv", "self_attention.query_key_value"},
+                                     Name{"attn_output", "self_attention.dense"},
+                                     Name{"ffn_up", "mlp.dense_h_to_4h"},
+                                     Name{"ffn_down", "mlp.dense_4h_to_h"}};
+
+// What an architecture calls its tensors.
+struct Names {
+  std::span<const Name> outside, in_block;
+  std::string_view blocks;  // Hugging Face's, before the number
+};
+
+Names names_of(const ModelConfig& config) {
+  if (config.model_type != "falcon") return {kOutside, kInBlock, "model.layers"};
+  if (config.num_ln_in_parallel_attn == 2) return {kFalconOutside, kFalconTwoNorms, "transformer.h"};
+  return {kFalconOutside, kFalconInBlock, "transformer.h"};
+}
 
 // Follow from the configuration, which accounts for them (rope_freqs), or are tables of angles of old files.
 bool is_ignored(std::string_view name) {
@@ -36,8 +61,7 @@ bool is_ignored(std::string_view name) {
          name.ends_with(".rope_freqs.weight");
 }
 
-template <std::size_t N>
-std::string_view lookup(const std::array<Name, N>& names, std::string_view name) {
+std::string_view lookup(std::span<const Name> names, std::string_view name) {
   for (const auto& [gguf, hugging_face] : names) {
     if (gguf == name) return hugging_face;
   }
@@ -45,13 +69,13 @@ std::string_view lookup(const std::array<Name, N>& names, std::string_view name)
 }
 
 // blk.7.attn_q.weight -> model.layers.7.self_attn.q_proj.weight; empty where there is no counterpart.
-std::string hugging_face_name(std::string_view name) {
+std::string hugging_face_name(const Names& names, std::string_view name) {
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return {};
   const std::string_view kind = name.substr(dot + 1);
   if (kind != "weight" && kind != "bias") return {};
   std::string_view module = name.substr(0, dot);
-  if (const std::string_view outside = lookup(kOutside, module); !outside.empty()) {
+  if (const std::string_view outside = lookup(names.outside, module); !outside.empty()) {
     return fmt::format("{}.{}", outside, kind);
   }
   if (!module.starts_with("blk.")) return {};
@@ -60,8 +84,8 @@ std::string hugging_face_name(std::string_view name) {
   const auto [end, error] = std::from_chars(module.data(), module.data() + module.size(), layer);
   const auto digits = static_cast<std::size_t>(end - module.data());
   if (error != std::errc{} || digits >= module.size() || module[digits] != '.') return {};
-  const std::string_view inside = lookup(kInBlock, module.substr(digits + 1));
-  return inside.empty() ? std::string{} : fmt::format("model.layers.{}.{}.{}", layer, inside, kind);
+  const std::string_view inside = lookup(names.in_block, module.substr(digits + 1));
+  return inside.empty() ? std::string{} : fmt::format("{}.{}.{}.{}", names.blocks, layer, inside, kind);
 }
 
 bool is_rotated(std::string_view name) {
@@ -76,10 +100,13 @@ class GgufCheckpoint final : public Checkpoint {
     const ModelConfig config = parse_config(config_json_, where_);
     head_dim_ = config.head_dim;
     interleaved_ = file_.find_value("general.architecture")->get<std::string>() == "llama";
-    for (const GgufTensor& tensor : file_.tensors()) add(tensor);
+    const Names names = names_of(config);
+    for (const GgufTensor& tensor : file_.tensors()) add(names, tensor);
     if (config.tie_word_embeddings) {
-      tensors_.push_back({kHead, find(kEmbedding)->shape, find(kEmbedding)->stored_as});
-      stored_[kHead] = stored_.find(kEmbedding)->second;
+      const std::string head = std::string(kHeadModule) + ".weight";
+      const CheckpointTensor embedding = *find(embedding_module(config) + ".weight");
+      tensors_.push_back({head, embedding.shape, embedding.stored_as});
+      stored_[head] = stored_.find(embedding.name)->second;
     }
     tokenizer_files_ = chosen_tokenizer_files(own_tokenizer(), options);
   }
@@ -100,9 +127,9 @@ class GgufCheckpoint final : public Checkpoint {
   }
 
  private:
-  void add(const GgufTensor& tensor) {
+  void add(const Names& names, const GgufTensor& tensor) {
     if (is_ignored(tensor.name)) return;
-    const std::string name = hugging_face_name(tensor.name);
+    const std::string name = hugging_face_name(names, tensor.name);
     if (name.empty()) {
       throw std::runtime_error(fmt::format(
           "{}: tensor {} is not part of the architectures that are supported", where_, tensor.name));
@@ -147,7 +174,7 @@ std::unique_ptr<Checkpoint> open_gguf_checkpoint(const std::filesystem::path& pa
 
 std::unique_ptr<Checkpoint> make_gguf_checkpoint(GgufFile file, const std::string& where,
                                                  const CheckpointOptions& options) {
-  return std::make_unique<GgufCheckpoint>(std::move(file), where, options);
+  return with_split_qkv(std::make_unique<GgufCheckpoint>(std::move(file), where, options), QkvOrder::by_kind);
 }
 
 }  // namespace spqr

@@ -89,6 +89,33 @@ void read_shape(const Metadata& in, Json& config) {
                           head_dim));
     }
   }
+}
+
+// Falcon's blocks are told by their tensors: llama.cpp runs those in which attention and MLP are parallel.
+void read_falcon(const Metadata& in, Json& config) {
+  const std::int64_t heads = in.integer("attention.head_count");
+  const std::int64_t kv_heads = in.integer_or("attention.head_count_kv", 1);
+  const std::int64_t hidden = in.integer("embedding_length");
+  const bool two_norms = in.file().find_tensor("blk.0.attn_norm_2.weight") != nullptr;
+  const bool grouped = kv_heads != 1 || two_norms;
+  config["hidden_size"] = hidden;
+  config["ffn_hidden_size"] = in.integer("feed_forward_length");
+  config["num_hidden_layers"] = in.integer("block_count");
+  config["num_attention_heads"] = heads;
+  config["num_kv_heads"] = kv_heads;
+  config["multi_query"] = true;
+  config["new_decoder_architecture"] = grouped;
+  config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
+  config["parallel_attn"] = true;
+  config["alibi"] = false;
+  config["bias"] = in.file().find_tensor("blk.0.attn_qkv.bias") != nullptr;
+  config["activation"] = "gelu";
+  config["max_position_embeddings"] = in.integer("context_length");
+  config["layer_norm_epsilon"] = in.number_or("attention.layer_norm_epsilon", 0);
+  config["head_dim"] = heads == 0 ? 0 : hidden / heads;  // for read_rope
+}
+
+void read_vocabulary(const Metadata& in, Json& config) {
   const GgufTensor* embedding = in.file().find_tensor("token_embd.weight");
   if (embedding == nullptr) in.fail("has no tensor token_embd.weight");
   config["vocab_size"] = embedding->shape.front();
@@ -245,15 +272,18 @@ void read_special_tokens(const Metadata& in, Json& config) {
 std::string gguf_config_json(const GgufFile& file, const std::string& where) {
   const Metadata in(file, where);
   const std::string& architecture = in.architecture();
-  if (architecture != "llama" && architecture != "qwen2" && architecture != "qwen3") {
-    in.fail(fmt::format(
-        "architecture '{}' is not supported; supported in GGUF: llama (LLaMA, Mistral), qwen2, qwen3",
-        architecture));
+  const bool falcon = architecture == "falcon";
+  if (architecture != "llama" && architecture != "qwen2" && architecture != "qwen3" && !falcon) {
+    in.fail(
+        fmt::format("architecture '{}' is not supported; supported in GGUF: llama (LLaMA, Mistral), qwen2, "
+                    "qwen3, falcon",
+                    architecture));
   }
   Json config = {{"model_type", architecture}};
-  read_shape(in, config);
+  falcon ? read_falcon(in, config) : read_shape(in, config);
+  read_vocabulary(in, config);
   read_rope(in, config);
-  read_attention(in, config);
+  if (!falcon) read_attention(in, config);
   read_special_tokens(in, config);
   return config.dump(2) + "\n";
 }

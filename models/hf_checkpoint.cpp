@@ -7,8 +7,9 @@
 #include <set>
 #include <stdexcept>
 
-#include "models/config.h"
+#include "models/fused_qkv.h"
 #include "models/json.h"
+#include "models/model.h"
 #include "models/safetensors.h"
 #include "models/stored_types.h"
 #include "models/tokenizer_files.h"
@@ -20,8 +21,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 
 // Old conversions stored this table, which follows from the configuration.
 bool is_ignored(std::string_view name) {
@@ -41,7 +40,8 @@ class HfCheckpoint final : public Checkpoint {
     } else {
       refuse_without_weights(directory);
     }
-    if (config.tie_word_embeddings) tie(kEmbedding, kHead);
+    if (config.tie_word_embeddings)
+      tie(embedding_module(config) + ".weight", std::string(kHeadModule) + ".weight");
   }
 
   const std::string& config_json() const override { return config_json_; }
@@ -112,7 +112,7 @@ class HfCheckpoint final : public Checkpoint {
   }
 
   // Presents a tensor that two modules share under both names, whichever is stored.
-  void tie(const char* one, const char* other) {
+  void tie(const std::string& one, const std::string& other) {
     if (stored_.contains(one) == stored_.contains(other)) return;
     const bool has_one = stored_.contains(one);
     CheckpointTensor copy = *find(has_one ? one : other);
@@ -148,7 +148,7 @@ std::unique_ptr<Checkpoint> open_hf_checkpoint(const fs::path& directory, const 
     throw std::runtime_error(
         fmt::format("{}: has no config.json: not a Hugging Face checkpoint", directory.string()));
   }
-  return std::make_unique<HfCheckpoint>(directory, options);
+  return with_split_qkv(std::make_unique<HfCheckpoint>(directory, options), QkvOrder::by_kv_head);
 }
 
 }  // namespace spqr

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "models/falcon.h"
 #include "models/llama.h"
 
 namespace spqr {
@@ -19,14 +20,20 @@ struct Architecture {
   std::size_t (*workspace_bytes)(const ModelConfig& config, std::int64_t tokens);
   std::vector<LinearGroupSpec> (*block_linears)(const ModelConfig& config, std::int64_t layer);
   std::vector<std::string> (*block_vectors)(const ModelConfig& config, std::int64_t layer);
+  const char* embedding_module;
+  const char* final_norm_module;
+  bool layer_norm;  // its norms are LayerNorm, not RMSNorm
 };
 
 constexpr Architecture llama_family(std::string_view model_type) {
-  return {model_type, make_llama, llama_workspace_bytes, llama_block_linears, llama_block_vectors};
+  return {model_type,          make_llama,           llama_workspace_bytes, llama_block_linears,
+          llama_block_vectors, "model.embed_tokens", "model.norm",          false};
 }
 
-constexpr std::array kArchitectures = {llama_family("llama"), llama_family("mistral"), llama_family("qwen2"),
-                                       llama_family("qwen3")};
+constexpr std::array kArchitectures = {
+    llama_family("llama"), llama_family("mistral"), llama_family("qwen2"), llama_family("qwen3"),
+    Architecture{"falcon", make_falcon, falcon_workspace_bytes, falcon_block_linears, falcon_block_vectors,
+                 "transformer.word_embeddings", "transformer.ln_f", true}};
 
 const Architecture& architecture_of(const ModelConfig& config) {
   std::string known;
@@ -78,6 +85,28 @@ std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64
 
 std::vector<std::string> block_vectors(const ModelConfig& config, std::int64_t layer) {
   return architecture_of(config).block_vectors(config, layer);
+}
+
+std::string embedding_module(const ModelConfig& config) {
+  return architecture_of(config).embedding_module;
+}
+
+std::string final_norm_module(const ModelConfig& config) {
+  return architecture_of(config).final_norm_module;
+}
+
+std::vector<std::string> norm_vectors(const ModelConfig& config, const std::string& module) {
+  if (architecture_of(config).layer_norm) return {module + ".weight", module + ".bias"};
+  return {module + ".weight"};
+}
+
+Norm read_norm(const ModelConfig& config, WeightSource& source, const std::string& module,
+               std::int64_t size) {
+  if (architecture_of(config).layer_norm) {
+    return {source.vector(module + ".weight", size), static_cast<float>(config.layer_norm_epsilon),
+            source.vector(module + ".bias", size)};
+  }
+  return {.weight = source.vector(module + ".weight", size), .eps = static_cast<float>(config.rms_norm_eps)};
 }
 
 }  // namespace spqr

@@ -71,12 +71,18 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, WeightSource& sourc
 
 // The linear modules of block `layer`, grouped by input, in order of use.
 std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64_t layer);
-// Names of the vectors (norms, biases) of block `layer`, and of those outside the blocks.
+// Names of the vectors (norms, biases) of block `layer`.
 std::vector<std::string> block_vectors(const ModelConfig& config, std::int64_t layer);
 
-inline constexpr const char* kEmbeddingModule = "model.embed_tokens";
+// What lies outside the blocks. The head of every architecture is kHeadModule, (vocab_size, hidden_size).
 inline constexpr const char* kHeadModule = "lm_head";
-inline constexpr const char* kFinalNorm = "model.norm.weight";
+std::string embedding_module(const ModelConfig& config);   // "model.embed_tokens"
+std::string final_norm_module(const ModelConfig& config);  // "model.norm"
+
+// The vectors of a norm: its weight and, of a LayerNorm, its bias.
+std::vector<std::string> norm_vectors(const ModelConfig& config, const std::string& module);
+// Such a norm: RMSNorm or LayerNorm as the architecture has it, with the configuration's epsilon.
+Norm read_norm(const ModelConfig& config, WeightSource& source, const std::string& module, std::int64_t size);
 
 // Weights of a .spqr file, used in place.
 class SpqrFile;

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "kernels/half.h"
-#include "models/json.h"
 #include "models/model.h"
 #include "models/spqr_file.h"
 
@@ -14,11 +13,7 @@ namespace {
 
 class SpqrWeights final : public WeightSource {
  public:
-  explicit SpqrWeights(const SpqrFile& file) : file_(file) {
-    const auto config = parse_json_strict(file.info().config_json, file.path().string() + ": config");
-    const auto tied = config.find("tie_word_embeddings");
-    tied_ = tied != config.end() && *tied == true;
-  }
+  explicit SpqrWeights(const SpqrFile& file) : file_(file) {}
 
   LinearGroup linear_group(std::span<const std::string> modules, std::span<const std::int64_t> m,
                            std::int64_t n) override {
@@ -72,13 +67,16 @@ class SpqrWeights final : public WeightSource {
   // A model with tied embeddings has one matrix for both ends.
   const SpqrFileModule& find(const std::string& name) const {
     const SpqrFileModule* module = file_.find_module(name);
-    if (module == nullptr && tied_ && name == kHeadModule) module = file_.find_module(kEmbeddingModule);
+    if (module == nullptr && name == kHeadModule) module = tied_embedding();
     if (module == nullptr) fail(fmt::format("has no module '{}'", name));
     return *module;
   }
+  const SpqrFileModule* tied_embedding() const {
+    const ModelConfig config = parse_config(file_.info().config_json, file_.path().string() + ": config");
+    return config.tie_word_embeddings ? file_.find_module(embedding_module(config)) : nullptr;
+  }
 
   const SpqrFile& file_;
-  bool tied_ = false;
   std::map<std::string, std::vector<float>, std::less<>> wide_;
 };
 

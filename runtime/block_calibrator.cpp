@@ -103,10 +103,10 @@ void BlockCalibrator::propagate(std::int64_t layer, BlockWeights& weights) {
   for_each_sequence(true, [&](Matrix x) { model->block(layer, x, cache_.layer(0), 0); });
 }
 
-SecondMoments BlockCalibrator::watch_head(std::span<const float> norm) {
+SecondMoments BlockCalibrator::watch_head(const Norm& norm) {
   SecondMoments moments(config_.hidden_size);
   for_each_sequence(false, [&](Matrix x) {
-    backend_.rms_norm(x, x, {norm, static_cast<float>(config_.rms_norm_eps)});
+    backend_.normalize(x, x, norm);
     moments.add(x.data, x.rows);
   });
   return moments;

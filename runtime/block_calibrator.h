@@ -36,7 +36,7 @@ class BlockCalibrator {
   void propagate(std::int64_t layer, BlockWeights& weights);
 
   // H of the head's input: norm(x) of the activations.   norm (hidden_size)
-  SecondMoments watch_head(std::span<const float> norm);
+  SecondMoments watch_head(const Norm& norm);
 
   // Bytes that passes need besides the weights and the moments.
   static std::size_t workspace(const ModelConfig& config, std::int64_t length);

@@ -25,7 +25,7 @@ void CaptureBackend::linear_group(std::span<const Matrix> ys, const LinearGroup&
     const auto bytes = static_cast<std::size_t>(x.rows * x.cols) * sizeof(float);
     if (normed_.bytes() < bytes) normed_ = inner_.allocate(bytes);
     const Matrix normed = normed_.matrix(x.rows, x.cols);
-    inner_.rms_norm(normed, x, *norm);
+    inner_.normalize(normed, x, *norm);
     x = normed;
     norm = nullptr;
   }
@@ -45,6 +45,10 @@ void CaptureBackend::rms_norm(Matrix y, Matrix x, const Norm& norm) {
   if (!done()) inner_.rms_norm(y, x, norm);
 }
 
+void CaptureBackend::layer_norm(Matrix y, Matrix x, const Norm& norm) {
+  if (!done()) inner_.layer_norm(y, x, norm);
+}
+
 void CaptureBackend::rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                                  std::int64_t first) {
   if (!done()) inner_.rope_append(q, k, v, rope, cache, first);
@@ -57,6 +61,10 @@ void CaptureBackend::attention(Matrix out, Matrix q, const KvLayer& cache, std::
 
 void CaptureBackend::swiglu(Matrix h, Matrix gate, Matrix up) {
   if (!done()) inner_.swiglu(h, gate, up);
+}
+
+void CaptureBackend::gelu(Matrix h, Matrix x) {
+  if (!done()) inner_.gelu(h, x);
 }
 
 }  // namespace spqr

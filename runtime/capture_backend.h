@@ -42,6 +42,7 @@ class CaptureBackend final : public Backend {
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override;
   void rms_norm(Matrix y, Matrix x, const Norm& norm) override;
+  void layer_norm(Matrix y, Matrix x, const Norm& norm) override;
   void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
                     const Norm* norm) override;
   void linear_add(Matrix x, const LinearGroup& weight, Matrix a) override;
@@ -50,6 +51,7 @@ class CaptureBackend final : public Backend {
   void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                  const AttentionShape& shape) override;
   void swiglu(Matrix h, Matrix gate, Matrix up) override;
+  void gelu(Matrix h, Matrix x) override;
 
  private:
   bool done() const { return !inputs_.empty() && call_ >= inputs_.size(); }

@@ -27,9 +27,9 @@ bool contains(std::string_view text, std::string_view part) {
 std::string part_of(std::string_view name) {
   if (name.starts_with("tokenizer/")) return "tokenizer";
   if (name.starts_with("padding/")) return "header and padding";
-  if (name.starts_with(kEmbeddingModule)) return "embedding";
+  if (contains(name, "embed")) return "embedding";
   if (name.starts_with(kHeadModule)) return "head";
-  if (contains(name, "norm")) return "norms";
+  if (contains(name, "norm") || contains(name, ".ln_")) return "norms";
   if (contains(name, "attn") || contains(name, "attention")) return "attention";
   if (contains(name, "mlp")) return "mlp";
   return "other";
@@ -179,7 +179,7 @@ void check_complete(const SpqrFile& file, const ModelConfig& config) {
   const auto source = make_weight_source(file);
   const auto check = [&](const std::vector<std::string>& modules, const std::vector<std::int64_t>& m,
                          std::int64_t n) { source->linear_group(modules, m, n); };
-  check({kEmbeddingModule}, {config.vocab_size}, config.hidden_size);
+  check({embedding_module(config)}, {config.vocab_size}, config.hidden_size);
   if (!config.tie_word_embeddings) check({kHeadModule}, {config.vocab_size}, config.hidden_size);
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     for (const LinearGroupSpec& group : block_linears(config, layer)) check(group.modules, group.m, group.n);
@@ -191,7 +191,7 @@ void check_complete(const SpqrFile& file, const ModelConfig& config) {
       }
     }
   }
-  source->vector(kFinalNorm, config.hidden_size);
+  read_norm(config, *source, final_norm_module(config), config.hidden_size);
 }
 
 }  // namespace

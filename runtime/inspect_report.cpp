@@ -78,7 +78,8 @@ std::string size_table(const Inspection& inspection) {
   return text + row(inspection.blocks);
 }
 
-std::string rope_text(const ModelConfig& c) {
+std::string positions_text(const ModelConfig& c) {
+  if (c.alibi) return "ALiBi";
   const std::string text = fmt::format("RoPE theta {:g}", c.rope_theta);
   switch (c.rope_scaling.type) {
     case RopeScaling::Type::none:
@@ -98,7 +99,7 @@ std::string config_text(const ModelConfig& c) {
       "           vocabulary {}, {} head, at most {} tokens, {}",
       c.model_type, c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.num_attention_heads,
       c.head_dim, c.num_key_value_heads, c.vocab_size, c.tie_word_embeddings ? "tied" : "separate",
-      c.max_position_embeddings, rope_text(c));
+      c.max_position_embeddings, positions_text(c));
   if (c.sliding_window > 0) text += fmt::format(", window of {}", c.sliding_window);
   return text + "\n";
 }

@@ -60,7 +60,7 @@ class Pipeline {
   void write_blocks();
   void write_head();
   void write_block(std::int64_t layer, const QuantizeOptions& options, const InputOf& stored);
-  void write_vectors(std::int64_t layer, BlockWeights& weights);
+  void write_vectors(const std::vector<std::string>& names, BlockWeights& weights);
   void resume_block(std::int64_t layer);
   bool block_written(std::int64_t layer) const;
   ModuleSink writing_sink();
@@ -187,17 +187,17 @@ void Pipeline::report(const ModuleReport& module) {
 }
 
 void Pipeline::write_embedding() {
-  std::vector<float> table = read_tensor(*checkpoint_, std::string(kEmbeddingModule) + ".weight",
-                                         {config_.vocab_size, config_.hidden_size});
+  const std::string name = embedding_module(config_);
+  auto table = read_tensor(*checkpoint_, name + ".weight", {config_.vocab_size, config_.hidden_size});
   doing_ = "embedding";
   QuantizeOptions options = settings_.scheme == Scheme::spqr ? settings_.options : QuantizeOptions();
   QuantizedModule module;
   {
     const Stopwatch watch(summary_.times.solve);
-    module = quantize_table(kEmbeddingModule, table, config_.vocab_size, config_.hidden_size,
-                            settings_.embedding, options, nullptr);
+    module = quantize_table(name, table, config_.vocab_size, config_.hidden_size, settings_.embedding,
+                            options, nullptr);
   }
-  if (!writer_->has(kEmbeddingModule)) {
+  if (!writer_->has(name)) {
     const Stopwatch watch(summary_.times.write);
     write_module(*writer_, module, "");
   }
@@ -216,8 +216,9 @@ ModuleSink Pipeline::writing_sink() {
   };
 }
 
-void Pipeline::write_vectors(std::int64_t layer, BlockWeights& weights) {
-  for (const std::string& name : block_vectors(config_, layer)) {
+void Pipeline::write_vectors(const std::vector<std::string>& names, BlockWeights& weights) {
+  for (const std::string& name : names) {
+    if (writer_->has(name)) continue;
     const CheckpointTensor* tensor = checkpoint_->find(name);
     if (tensor == nullptr || tensor->shape.size() != 1)
       throw std::runtime_error(
@@ -236,7 +237,7 @@ void Pipeline::write_block(std::int64_t layer, const QuantizeOptions& options, c
   quantize_block(config_, layer, weights, settings_.scheme, options, input, summary_.times, writing_sink());
   {
     const Stopwatch watch(summary_.times.write);
-    write_vectors(layer, weights);
+    write_vectors(block_vectors(config_, layer), weights);
     writer_->checkpoint();
     ++finished_blocks_;
   }
@@ -295,8 +296,9 @@ void Pipeline::write_blocks() {
 
 void Pipeline::write_head() {
   const std::int64_t n = config_.hidden_size;
-  const std::vector<float> norm = read_tensor(*checkpoint_, kFinalNorm, {n});
-  if (!writer_->has(kFinalNorm)) writer_->add_dense(kFinalNorm, {norm.data(), DType::f32, {n}});
+  BlockWeights weights(*checkpoint_);
+  const Norm norm = read_norm(config_, weights, final_norm_module(config_), n);
+  write_vectors(norm_vectors(config_, final_norm_module(config_)), weights);
   if (!separate_head()) return;
   doing_ = "head";
   InputStatistics input;
@@ -306,8 +308,7 @@ void Pipeline::write_head() {
     input.h = calibrator_->watch_head(norm).take();
     input.hessian = prepare_hessian(input.h, n, options.permutation, options.damp);
   }
-  std::vector<float> w =
-      read_tensor(*checkpoint_, std::string(kHeadModule) + ".weight", {config_.vocab_size, n});
+  auto w = read_tensor(*checkpoint_, std::string(kHeadModule) + ".weight", {config_.vocab_size, n});
   const QuantizedModule module = quantize_table(kHeadModule, w, config_.vocab_size, n, settings_.head,
                                                 options, solved ? &input : nullptr);
   write_module(*writer_, module, std::string(kHeadModule) + ".perm");

@@ -31,11 +31,13 @@ struct Shape {
   std::string_view name;
   std::int64_t hidden_size, intermediate_size, layers, heads, kv_heads;
 };
-constexpr std::array<Shape, 5> kShapes{{{"tinyllama-1.1b", 2048, 5632, 22, 32, 4},
+constexpr std::array<Shape, 7> kShapes{{{"tinyllama-1.1b", 2048, 5632, 22, 32, 4},
                                         {"llama-7b", 4096, 11008, 32, 32, 32},
                                         {"llama-13b", 5120, 13824, 40, 40, 40},
                                         {"llama-33b", 6656, 17920, 60, 52, 52},
-                                        {"llama-65b", 8192, 22016, 80, 64, 64}}};
+                                        {"llama-65b", 8192, 22016, 80, 64, 64},
+                                        {"falcon-7b", 4544, 18176, 32, 71, 1},
+                                        {"falcon-40b", 8192, 32768, 60, 128, 8}}};
 
 // SplitMix64: one independent stream for each (seed, index).
 class Random {
@@ -158,6 +160,48 @@ void fill_dense(QuantizedModule& module, std::int64_t m, std::int64_t n, Scheme 
   }
 }
 
+nlohmann::json llama_config(const Shape& shape) {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_size", shape.hidden_size},
+          {"intermediate_size", shape.intermediate_size},
+          {"num_hidden_layers", shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"num_key_value_heads", shape.kv_heads},
+          {"vocab_size", 32000},
+          {"max_position_embeddings", 2048},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 10000.0},
+          {"hidden_act", "silu"},
+          {"bos_token_id", 1},
+          {"eos_token_id", 2},
+          {"tie_word_embeddings", false}};
+}
+
+nlohmann::json falcon_config(const Shape& shape) {
+  const bool grouped = shape.kv_heads > 1;
+  return {{"architectures", {"FalconForCausalLM"}},
+          {"model_type", "falcon"},
+          {"hidden_size", shape.hidden_size},
+          {"ffn_hidden_size", shape.intermediate_size},
+          {"num_hidden_layers", shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"num_kv_heads", grouped ? shape.kv_heads : shape.heads},
+          {"multi_query", true},
+          {"new_decoder_architecture", grouped},
+          {"parallel_attn", true},
+          {"alibi", false},
+          {"bias", false},
+          {"vocab_size", 65024},
+          {"max_position_embeddings", 2048},
+          {"layer_norm_epsilon", 1e-5},
+          {"rope_theta", 10000.0},
+          {"activation", "gelu"},
+          {"bos_token_id", 11},
+          {"eos_token_id", 11},
+          {"tie_word_embeddings", true}};
+}
+
 class SyntheticWriter {
  public:
   SyntheticWriter(const std::string& shape, const QuantizeJob& job, QuantizeObserver& observer)
@@ -184,7 +228,7 @@ class SyntheticWriter {
  private:
   void write() {
     const QuantizeSettings& settings = job_.settings;
-    add_table(kEmbeddingModule, settings.embedding);
+    add_table(embedding_module(config_), settings.embedding);
     for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
       for (const LinearGroupSpec& group : block_linears(config_, layer)) add_group(group);
       for (const std::string& name : block_vectors(config_, layer))
@@ -193,7 +237,8 @@ class SyntheticWriter {
                          fmt::format("block {}", layer));
       if (observer_.cancelled()) throw QuantizeCancelled("interrupted; nothing is left behind");
     }
-    add_vector(kFinalNorm, config_.hidden_size);
+    for (const std::string& name : norm_vectors(config_, final_norm_module(config_)))
+      add_vector(name, config_.hidden_size);
     if (!config_.tie_word_embeddings) add_table(kHeadModule, settings.head);
     writer_.finish({config_json_, {}, quantization_json()});
   }
@@ -305,24 +350,8 @@ std::vector<std::string> synthetic_shapes() {
 std::string synthetic_config(const std::string& shape) {
   for (const Shape& known : kShapes) {
     if (known.name != shape) continue;
-    return nlohmann::json{{"architectures", {"LlamaForCausalLM"}},
-                          {"model_type", "llama"},
-                          {"hidden_size", known.hidden_size},
-                          {"intermediate_size", known.intermediate_size},
-                          {"num_hidden_layers", known.layers},
-                          {"num_attention_heads", known.heads},
-                          {"num_key_value_heads", known.kv_heads},
-                          {"vocab_size", 32000},
-                          {"max_position_embeddings", 2048},
-                          {"rms_norm_eps", 1e-5},
-                          {"rope_theta", 10000.0},
-                          {"hidden_act", "silu"},
-                          {"bos_token_id", 1},
-                          {"eos_token_id", 2},
-                          {"tie_word_embeddings", false}}
-        .dump(2);
+    return (shape.starts_with("falcon") ? falcon_config(known) : llama_config(known)).dump(2);
   }
-  if (shape.starts_with("falcon-")) throw std::invalid_argument("architecture falcon is not supported");
   std::ifstream file(shape, std::ios::binary);
   if (!file || std::filesystem::is_directory(shape)) {
     throw std::invalid_argument(fmt::format("--synthetic is '{}', expected {} or the path of a config.json",

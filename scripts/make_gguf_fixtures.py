@@ -66,6 +66,28 @@ def llama3_factors(theta, factor, low, high, original):
     return np.array(factors, dtype=np.float32)
 
 
+def add_tokenizer(writer):
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(TOKENS)
+    writer.add_token_scores([-float(i) / 4 for i in range(VOCAB)])
+    writer.add_token_types([2, 3, 3] + [1] * (VOCAB - 3))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template("{{ messages }}")
+
+
+def finish(writer, out, name, config, expected):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    directory = out / name
+    directory.mkdir(exist_ok=True)
+    save_file(expected, directory / "model.safetensors", metadata={"format": "pt"})
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 def write(out, arch, types, default_type, alignment, seed, **shape):
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(out / f"{arch}.gguf", arch)
@@ -81,14 +103,7 @@ def write(out, arch, types, default_type, alignment, seed, **shape):
     writer.add_rope_freq_base(500000.0)
     writer.add_key_length(HEAD_DIM)
     writer.add_value_length(HEAD_DIM)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(TOKENS)
-    writer.add_token_scores([-float(i) / 4 for i in range(VOCAB)])
-    writer.add_token_types([2, 3, 3] + [1] * (VOCAB - 3))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_add_bos_token(True)
-    writer.add_chat_template("{{ messages }}")
+    add_tokenizer(writer)
     config = {"architectures": [{"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}[arch] + "ForCausalLM"], "model_type": arch,
               "hidden_act": "silu", "hidden_size": HIDDEN, "intermediate_size": FFN, "num_hidden_layers": 1,
               "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "head_dim": HEAD_DIM, "vocab_size": VOCAB,
@@ -106,14 +121,55 @@ def write(out, arch, types, default_type, alignment, seed, **shape):
         scaling = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
         config["rope_scaling"] = {"rope_type": "llama3", **scaling}
         writer.add_tensor("rope_freqs.weight", llama3_factors(500000.0, 8.0, 1.0, 4.0, 8192))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    directory = out / arch
-    directory.mkdir(exist_ok=True)
-    save_file(expected, directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    finish(writer, out, arch, config, expected)
+
+
+def heads_by_kind(w, heads, kv_heads):
+    """The converter's order of query_key_value: all queries, all keys, all values."""
+    group = heads // kv_heads + 2
+    rows = w.reshape(kv_heads, group, w.shape[0] // (kv_heads * group), *w.shape[1:])
+    parts = [rows[:, :-2], rows[:, -2:-1], rows[:, -1:]]
+    return np.concatenate([part.reshape(-1, *w.shape[1:]) for part in parts])
+
+
+def write_falcon(out, name, heads, kv_heads, two_norms, separate_head, seed):
+    """Matrices in Q8_0. Names and metadata as the converter has them; it writes no RoPE."""
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(out / f"{name}.gguf", "falcon")
+    writer.add_context_length(2048)
+    writer.add_tensor_data_layout("jploski")
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(4 * HIDDEN)
+    writer.add_block_count(1)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_layer_norm_eps(1e-5)
+    add_tokenizer(writer)
+    layer = "transformer.h.0."
+    norms = {"attn_norm": "ln_mlp", "attn_norm_2": "ln_attn"} if two_norms else {"attn_norm": "input_layernorm"}
+    names = {"token_embd": ("transformer.word_embeddings", (VOCAB, HIDDEN)),
+             "blk.0.attn_qkv": (layer + "self_attention.query_key_value", ((heads + 2 * kv_heads) * HIDDEN // heads, HIDDEN)),
+             "blk.0.attn_output": (layer + "self_attention.dense", (HIDDEN, HIDDEN)),
+             "blk.0.ffn_up": (layer + "mlp.dense_h_to_4h", (4 * HIDDEN, HIDDEN)),
+             "blk.0.ffn_down": (layer + "mlp.dense_4h_to_h", (HIDDEN, 4 * HIDDEN)),
+             "output_norm": ("transformer.ln_f", (HIDDEN,)),
+             **{f"blk.0.{ours}": (layer + theirs, (HIDDEN,)) for ours, theirs in norms.items()}}
+    if separate_head:
+        names["output"] = ("lm_head", (VOCAB, HIDDEN))
+    expected = {}
+    for ours, (theirs, shape) in names.items():
+        for part in ("weight", "bias") if len(shape) == 1 else ("weight",):
+            values = rng.standard_normal(shape).astype(np.float32)
+            kind = Type.Q8_0 if values.ndim == 2 else Type.F32
+            stored = heads_by_kind(values, heads, kv_heads) if "qkv" in ours else values
+            writer.add_tensor(f"{ours}.{part}", quantize(stored, kind), raw_dtype=kind)
+            expected[f"{theirs}.{part}"] = dequantize(quantize(values, kind), kind).astype(np.float32)
+    config = {"architectures": ["FalconForCausalLM"], "model_type": "falcon", "hidden_size": HIDDEN, "num_hidden_layers": 1,
+              "num_attention_heads": heads, "num_kv_heads": kv_heads, "multi_query": True,
+              "new_decoder_architecture": kv_heads > 1, "num_ln_in_parallel_attn": len(norms), "parallel_attn": True, "bias": False,
+              "alibi": False, "vocab_size": VOCAB, "layer_norm_epsilon": 1e-5, "bos_token_id": 1, "eos_token_id": 2,
+              "tie_word_embeddings": not separate_head}
+    finish(writer, out, name, config, expected)
 
 
 def main():
@@ -126,6 +182,9 @@ def main():
           biases=False, head_norms=False, separate_head=True)
     write(out, "qwen2", {}, Type.F16, 64, 2, biases=True, head_norms=False, separate_head=False)
     write(out, "qwen3", {}, Type.F16, None, 3, biases=False, head_norms=True, separate_head=False)
+    write_falcon(out, "falcon-7b", heads=2, kv_heads=1, two_norms=False, separate_head=False, seed=4)
+    write_falcon(out, "falcon-40b", heads=4, kv_heads=2, two_norms=True, separate_head=True, seed=5)
+    write_falcon(out, "falcon2-11b", heads=4, kv_heads=2, two_norms=False, separate_head=True, seed=6)
 
 
 if __name__ == "__main__":

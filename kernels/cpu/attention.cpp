@@ -33,6 +33,7 @@ struct Task {
 
   std::int64_t rows() const { return tokens * heads_per_kv; }
   std::int64_t position(std::int64_t row) const { return first_position + row / heads_per_kv; }
+  std::int64_t head(std::int64_t row) const { return kv_head * heads_per_kv + row % heads_per_kv; }
   std::int64_t first_visible(std::int64_t position) const {
     return shape.sliding_window > 0 ? std::max<std::int64_t>(0, position + 1 - shape.sliding_window) : 0;
   }
@@ -114,6 +115,16 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
   }
 }
 
+// Scales a row's scores of the keys begin .. begin + count and adds what their positions add; returns the
+// largest.
+float scale_scores(const Task& task, float* scores, std::int64_t row, std::int64_t begin,
+                   std::int64_t count) {
+  const Matrix& alibi = task.shape.alibi;
+  if (alibi.data == nullptr) return vector_kernels().scale_max(task.shape.scale, scores, count);
+  const float* added = alibi.data + task.head(row) * alibi.cols + begin;
+  return vector_kernels().scale_add_max(task.shape.scale, added, scores, count);
+}
+
 // Turns the raw scores of keys begin .. begin + count into weights relative to the running maximum.
 void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::int64_t count) {
   const VectorKernels& kernels = vector_kernels();
@@ -128,7 +139,7 @@ void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::i
     if (from == to) continue;
     float& maximum = scratch.maxima[r];
     float& sum = scratch.sums[r];
-    const float found = kernels.scale_max(task.shape.scale, scores + from, to - from);
+    const float found = scale_scores(task, scores + from, r, begin + from, to - from);
     if (found > maximum) {
       const float shrink = std::exp(maximum - found);
       sum *= shrink;

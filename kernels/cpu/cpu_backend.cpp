@@ -70,12 +70,21 @@ class CpuBackend final : public HostBackend {
     }
   }
 
+  void layer_norm(Matrix y, Matrix x, const Norm& norm) override {
+    use_threads();
+#pragma omp parallel for schedule(static) if (x.rows > 1)
+    for (std::int64_t t = 0; t < x.rows; ++t) {
+      cpu::vector_kernels().layer_norm(y.data + t * x.cols, x.data + t * x.cols, norm.weight.data(),
+                                       norm.bias.data(), norm.eps, x.cols);
+    }
+  }
+
   void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
                     const Norm* norm) override {
     use_threads();
     if (norm != nullptr) {
       const Matrix normed = normed_.matrix(x.rows, x.cols);
-      rms_norm(normed, x, *norm);
+      normalize(normed, x, *norm);
       x = normed;
     }
     const Matrix gathered = gather_for(group, x);
@@ -95,9 +104,11 @@ class CpuBackend final : public HostBackend {
   void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                    std::int64_t first) override {
     use_threads();
-    rope_table_.prepare(rope, first + q.rows);
-    cpu::rope(q, rope_table_, cache.head_dim, first);
-    cpu::rope(k, rope_table_, cache.head_dim, first);
+    if (!rope.inverse_frequency.empty()) {
+      rope_table_.prepare(rope, first + q.rows);
+      cpu::rope(q, rope_table_, cache.head_dim, first);
+      cpu::rope(k, rope_table_, cache.head_dim, first);
+    }
     cpu::append(cache, k, v, first);
   }
 
@@ -113,6 +124,14 @@ class CpuBackend final : public HostBackend {
     for (std::int64_t t = 0; t < gate.rows; ++t) {
       const std::int64_t offset = t * gate.cols;
       cpu::vector_kernels().swiglu(h.data + offset, gate.data + offset, up.data + offset, gate.cols);
+    }
+  }
+
+  void gelu(Matrix h, Matrix x) override {
+    use_threads();
+#pragma omp parallel for schedule(static) if (x.rows > 1)
+    for (std::int64_t t = 0; t < x.rows; ++t) {
+      cpu::vector_kernels().gelu(h.data + t * x.cols, x.data + t * x.cols, x.cols);
     }
   }
 

@@ -19,8 +19,8 @@ namespace spqr::cpu {
 
 const VectorKernels& avx2_vector_kernels() {
   static constexpr VectorKernels kKernels{
-      "avx2",    dot,     dot_f16, dot_bf16, dot_rows,       add_rows,       scale,
-      scale_max, exp_sum, swiglu,  rms_norm, multiply_panel, transpose_panel};
+      "avx2",        dot,     dot_f16, dot_bf16, dot_rows, add_rows,   scale,          scale_max,
+      scale_add_max, exp_sum, swiglu,  gelu,     rms_norm, layer_norm, multiply_panel, transpose_panel};
   return kKernels;
 }
 

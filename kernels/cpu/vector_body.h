@@ -87,6 +87,16 @@ float scale_max(float a, float* x, std::int64_t n) {
   return maximum;
 }
 
+float scale_add_max(float a, const float* b, float* x, std::int64_t n) {
+  float maximum = -INFINITY;
+#pragma omp simd reduction(max : maximum)
+  for (std::int64_t i = 0; i < n; ++i) {
+    x[i] = a * x[i] + b[i];
+    maximum = x[i] > maximum ? x[i] : maximum;
+  }
+  return maximum;
+}
+
 // exp(x) for -87 <= x <= 88, whose results are normal numbers, to 2 ulp: 2^k e^r with |r| <= ln 2 / 2 and the
 // polynomial of degree 5 with the smallest relative error of those that are 1 at 0 (9.5e-8).
 inline float exponential(float x) {
@@ -126,11 +136,50 @@ void swiglu(float* h, const float* gate, const float* up, std::int64_t n) {
   }
 }
 
+// Phi(-a) for a >= 0, to 8 roundings of itself and what its exponential's argument is rounded by:
+// exp(-a^2 / 2) times t p(t), t = 1 / (1 + 0.3 a), where p has the degree 7 and the smallest relative error
+// of those for this 0.3 (1.2e-7). Stays at Phi(-13.1), 2e-39, for larger a.
+inline float normal_tail(float a) {
+  a = a < 13.1F ? a : 13.1F;
+  const float t = 1.0F / (1.0F + 0.3F * a);
+  float p = 0x1.27a3c2p-5F;
+  p = p * t - 0x1.457f08p-3F;
+  p = p * t + 0x1.acbdc6p-3F;
+  p = p * t - 0x1.ce705ap-5F;
+  p = p * t + 0x1.0a4e88p-3F;
+  p = p * t + 0x1.9768aep-4F;
+  p = p * t + 0x1.eee792p-4F;
+  p = p * t + 0x1.e9fb6cp-4F;
+  return p * t * exponential(-0.5F * a * a);
+}
+
+void gelu(float* h, const float* x, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float value = x[i];
+    const float tail = normal_tail(value < 0.0F ? -value : value);
+    h[i] = value * (value < 0.0F ? tail : 1.0F - tail);
+  }
+}
+
 void rms_norm(float* y, const float* x, const float* weight, float eps, std::int64_t n) {
   const float mean = dot(x, x, n) / static_cast<float>(n);
   const float factor = 1.0F / std::sqrt(mean + eps);
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * weight[i];
+}
+
+void layer_norm(float* y, const float* x, const float* weight, const float* bias, float eps, std::int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += x[i];
+  const float mean = sum / static_cast<float>(n);
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (std::int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const float factor = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * factor * weight[i] + bias[i];
 }
 
 // Rows of A at a time: 12 sums, two vectors of the panel and one of A fill the 16 registers of AVX2.

@@ -36,12 +36,19 @@ struct VectorKernels {
   void (*scale)(float a, float* x, std::int64_t n);
   // x = a x, returns the largest of them (-infinity if n is 0)
   float (*scale_max)(float a, float* x, std::int64_t n);
+  // x = a x + b, returns the largest of them
+  float (*scale_add_max)(float a, const float* b, float* x, std::int64_t n);
   // x = exp(x - maximum), returns their sum
   float (*exp_sum)(float maximum, float* x, std::int64_t n);
   // h = silu(gate) * up; h may be gate
   void (*swiglu)(float* h, const float* gate, const float* up, std::int64_t n);
+  // h = x Phi(x); h may be x
+  void (*gelu)(float* h, const float* x, std::int64_t n);
   // y = x / sqrt(mean(x^2) + eps) * weight; y may be x
   void (*rms_norm)(float* y, const float* x, const float* weight, float eps, std::int64_t n);
+  // y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; y may be x
+  void (*layer_norm)(float* y, const float* x, const float* weight, const float* bias, float eps,
+                     std::int64_t n);
   void (*multiply_panel)(const PanelProduct& product);
   // panel (depth, kPanelCols) = rows^T; rows (count, depth); columns from count on are zero
   void (*transpose_panel)(float* panel, const float* rows, std::int64_t depth, std::int64_t count);

@@ -23,12 +23,14 @@ class ReferenceBackend final : public HostBackend {
 
   void rms_norm(Matrix y, Matrix x, const Norm& norm) override { reference::rms_norm(y, x, norm); }
 
+  void layer_norm(Matrix y, Matrix x, const Norm& norm) override { reference::layer_norm(y, x, norm); }
+
   void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
                     const Norm* norm) override {
     std::vector<float> normed;
     if (norm != nullptr) {
       normed.resize(static_cast<std::size_t>(x.rows * x.cols));
-      reference::rms_norm({normed.data(), x.rows, x.cols}, x, *norm);
+      normalize({normed.data(), x.rows, x.cols}, x, *norm);
       x.data = normed.data();
     }
     for (std::size_t i = 0; i < ys.size(); ++i) reference::linear(ys[i], group.members[i], group.perm, x);
@@ -42,8 +44,10 @@ class ReferenceBackend final : public HostBackend {
 
   void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                    std::int64_t first) override {
-    reference::rope(q, rope, cache.head_dim, first);
-    reference::rope(k, rope, cache.head_dim, first);
+    if (!rope.inverse_frequency.empty()) {
+      reference::rope(q, rope, cache.head_dim, first);
+      reference::rope(k, rope, cache.head_dim, first);
+    }
     reference::append(cache, k, v, first);
   }
 
@@ -53,6 +57,8 @@ class ReferenceBackend final : public HostBackend {
   }
 
   void swiglu(Matrix h, Matrix gate, Matrix up) override { reference::swiglu(h, gate, up); }
+
+  void gelu(Matrix h, Matrix x) override { reference::gelu(h, x); }
 };
 
 }  // namespace

@@ -11,11 +11,15 @@ namespace {
 struct Case {
   std::int64_t tokens, first, heads, kv_heads, head_dim, sliding_window;
   DType dtype;
+  bool alibi = false;
 
   std::int64_t capacity() const { return first + tokens + 3; }
   AttentionShape shape() const {
-    return {heads, head_dim, static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim))),
-            sliding_window};
+    return {heads,
+            head_dim,
+            static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim))),
+            sliding_window,
+            {}};
   }
   std::string text() const {
     return fmt::format("{} tokens after {}, {} heads on {}, {} wide, window {}, {}", tokens, first, heads,
@@ -34,11 +38,24 @@ std::vector<float> random_cache(const Case& c, std::mt19937& random) {
   return values;
 }
 
-// The definition. A score of head_dim products is off by e = (head_dim + 4) roundings of sum |q k| and its
-// weight by the factor exp(2 e), as the normaliser is too; sums over the visible keys and running maxima add
-// roundings of sum w |v|.
+// What is added to scores, (heads, capacity): ALiBi, with slopes for which it matters. Rows that no token may
+// see are NaN.
+std::vector<float> biases(const Case& c) {
+  std::vector<float> values;
+  for (std::int64_t h = 0; c.alibi && h < c.heads; ++h) {
+    for (std::int64_t p = 0; p < c.capacity(); ++p) {
+      const bool visible = p < c.first + c.tokens;
+      values.push_back(visible ? 0.3F * static_cast<float>(p) / static_cast<float>(h + 1) : NAN);
+    }
+  }
+  return values;
+}
+
+// The definition. A score of head_dim products and what is added to it is off by e = (head_dim + 4) roundings
+// of the sum of their sizes and its weight by the factor exp(2 e), as the normaliser is too; sums over the
+// visible keys and running maxima add roundings of sum w |v|.
 Expected attention(const Case& c, const std::vector<float>& q, const std::vector<float>& k,
-                   const std::vector<float>& v) {
+                   const std::vector<float>& v, const std::vector<float>& alibi) {
   Expected expected;
   const double scale = static_cast<double>(c.shape().scale);
   for (std::int64_t t = 0; t < c.tokens; ++t) {
@@ -51,8 +68,8 @@ Expected attention(const Case& c, const std::vector<float>& q, const std::vector
       double total = 0;
       double score_error = 0;
       for (std::int64_t p = begin; p < end; ++p) {
-        double score = 0;
-        double size = 0;
+        double score = c.alibi ? alibi[static_cast<std::size_t>(h * c.capacity() + p)] : 0;
+        double size = score;
         for (std::int64_t i = 0; i < c.head_dim; ++i) {
           const double product = static_cast<double>(query[i]) * k[(base + p) * c.head_dim + i];
           score += scale * product;
@@ -93,14 +110,18 @@ void check_attention(const Case& c, std::mt19937& random) {
   const std::vector<float> q = random_vector(c.tokens * c.heads * c.head_dim, random, 2);
   const std::vector<float> k = random_cache(c, random);
   const std::vector<float> v = random_cache(c, random);
-  check_backends(c.text(), attention(c, q, k, v), [&](Backend& backend) {
+  const std::vector<float> alibi = biases(c);
+  check_backends(c.text(), attention(c, q, k, v, alibi), [&](Backend& backend) {
     const Activations in(backend, c.tokens, c.heads * c.head_dim, q);
     const Activations out(backend, c.tokens, c.heads * c.head_dim);
     const Buffer keys = upload_cache(backend, k, c.dtype);
     const Buffer values = upload_cache(backend, v, c.dtype);
+    const Activations added(backend, c.alibi ? c.heads : 0, c.capacity(), alibi);
+    AttentionShape shape = c.shape();
+    if (c.alibi) shape.alibi = added.matrix();
     backend.attention(out.matrix(), in.matrix(),
                       {keys.data(), values.data(), c.dtype, c.kv_heads, c.capacity(), c.head_dim}, c.first,
-                      c.shape());
+                      shape);
     return out.values();
   });
 }
@@ -110,19 +131,23 @@ void check_attention(const Case& c, std::mt19937& random) {
 TEST_CASE("attention: prompts and single tokens, across blocks of queries and keys, windows, shared heads") {
   std::mt19937 random(1);
   const std::vector<Case> cases = {
-      {1, 0, 1, 1, 2, 0, DType::f32},       // the first token sees itself
-      {1, 0, 4, 2, 16, 0, DType::f16},      //
-      {1, 255, 3, 3, 12, 0, DType::f32},    // one block of keys, whole
-      {1, 256, 3, 1, 12, 0, DType::f16},    // and one more
-      {1, 700, 32, 2, 64, 0, DType::f16},   // more query heads a kv head than the matrix product needs
-      {3, 5, 6, 3, 20, 0, DType::f32},      // few tokens
-      {64, 0, 4, 2, 32, 0, DType::f16},     // a block of queries, whole
-      {65, 0, 2, 2, 64, 0, DType::f32},     // and one more
-      {130, 400, 9, 3, 8, 0, DType::f16},   // a later piece of a prompt
-      {1, 300, 4, 2, 16, 16, DType::f16},   // sliding window: far behind
-      {1, 7, 4, 2, 16, 16, DType::f32},     // not yet full
-      {100, 0, 4, 2, 16, 1, DType::f32},    // each sees itself only
-      {150, 260, 4, 2, 16, 70, DType::f16}  // across blocks
+      {1, 0, 1, 1, 2, 0, DType::f32},              // the first token sees itself
+      {1, 0, 4, 2, 16, 0, DType::f16},             //
+      {1, 255, 3, 3, 12, 0, DType::f32},           // one block of keys, whole
+      {1, 256, 3, 1, 12, 0, DType::f16},           // and one more
+      {1, 700, 32, 2, 64, 0, DType::f16},          // more query heads a kv head than the matrix product needs
+      {3, 5, 6, 3, 20, 0, DType::f32},             // few tokens
+      {64, 0, 4, 2, 32, 0, DType::f16},            // a block of queries, whole
+      {65, 0, 2, 2, 64, 0, DType::f32},            // and one more
+      {130, 400, 9, 3, 8, 0, DType::f16},          // a later piece of a prompt
+      {1, 300, 4, 2, 16, 16, DType::f16},          // sliding window: far behind
+      {1, 7, 4, 2, 16, 16, DType::f32},            // not yet full
+      {100, 0, 4, 2, 16, 1, DType::f32},           // each sees itself only
+      {150, 260, 4, 2, 16, 70, DType::f16},        // across blocks
+      {1, 0, 2, 2, 8, 0, DType::f32, true},        // ALiBi: the first token
+      {1, 300, 6, 2, 16, 0, DType::f16, true},     // decoding, shared heads, across blocks
+      {130, 200, 4, 4, 16, 0, DType::f32, true},   // a prompt
+      {100, 150, 12, 2, 16, 40, DType::f16, true}  // and a window
   };
   for (const Case& c : cases) check_attention(c, random);
 }

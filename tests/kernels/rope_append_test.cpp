@@ -82,6 +82,20 @@ std::vector<float> run(Backend& backend, const Case& c, const std::vector<float>
 
 }  // namespace
 
+TEST_CASE("rope_append: without frequencies nothing is rotated, and all is stored") {
+  std::mt19937 random(2);
+  const Case c{5, 7, 4, 2, 8, DType::f32};
+  const std::vector<float> q = random_vector(c.tokens * c.heads * c.head_dim, random);
+  const std::vector<float> k = random_vector(c.tokens * c.kv_heads * c.head_dim, random);
+  const std::vector<float> v = random_vector(c.tokens * c.kv_heads * c.head_dim, random);
+  Expected expected;
+  for (const auto* values : {&q, &k, &v}) {
+    expected.values.insert(expected.values.end(), values->begin(), values->end());
+  }
+  expected.tolerances.assign(expected.values.size(), 0);
+  check_backends("no rotation", expected, [&](Backend& backend) { return run(backend, c, {}, q, k, v); });
+}
+
 TEST_CASE("rope_append: rotates q and k, stores k and v where they belong and nowhere else") {
   std::mt19937 random(1);
   for (const Case& c : {Case{1, 0, 1, 1, 2, DType::f32}, Case{1, 5000, 4, 2, 16, DType::f16},

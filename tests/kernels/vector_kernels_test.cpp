@@ -181,4 +181,40 @@ TEST_CASE("vector kernels: softmax pieces, swiglu, rms_norm, scale") {
   }
 }
 
+TEST_CASE("vector kernels: gelu, layer_norm, scores with a bias") {
+  std::mt19937 random(5);
+  for (const cpu::VectorKernels* kernels : tables()) {
+    for (const std::int64_t n : {1, 3, 8, 50, 257}) {
+      INFO(kernels->isa, ", n ", n);
+      const std::vector<float> x = random_vector(n, random, 4);
+      const std::vector<float> w = random_vector(n, random);
+      const std::vector<float> b = random_vector(n, random);
+      const auto count = static_cast<std::size_t>(n);
+      std::vector<float> y(count);
+      kernels->gelu(y.data(), x.data(), n);
+      for (std::size_t i = 0; i < count; ++i) {
+        const double v = static_cast<double>(x[i]);
+        const double expected = v * std::erfc(-v / std::sqrt(2.0)) / 2;
+        CHECK(std::abs(y[i] - expected) <= (20 + 3 * v * v / 2) * kUnit * std::abs(expected) + 1e-36);
+      }
+      kernels->layer_norm(y.data(), x.data(), w.data(), b.data(), 0.1F, n);
+      double mean = 0;
+      double squares = 0;
+      for (const float value : x) mean += static_cast<double>(value) / static_cast<double>(n);
+      for (const float value : x) squares += (value - mean) * (value - mean) / static_cast<double>(n);
+      for (std::size_t i = 0; i < count; ++i) {
+        // Differences and variance from sums of n numbers of size about 4.
+        const double expected = (x[i] - mean) / std::sqrt(squares + 0.1) * w[i] + b[i];
+        CHECK(std::abs(y[i] - expected) <= static_cast<double>(n + 20) * kUnit * 100);
+      }
+      y = x;
+      const float maximum = kernels->scale_add_max(0.5F, b.data(), y.data(), n);
+      CHECK(maximum == *std::max_element(y.begin(), y.end()));
+      for (std::size_t i = 0; i < count; ++i) {
+        CHECK(std::abs(y[i] - (0.5 * x[i] + b[i])) <= kUnit * (std::abs(x[i]) + std::abs(b[i])));
+      }
+    }
+  }
+}
+
 }  // namespace spqr

@@ -154,7 +154,11 @@ const std::vector<std::string> kModels = {"llama-gqa-llama3rope-tied",
                                           "llama-ragged",
                                           "mistral-sliding",
                                           "qwen2",
-                                          "qwen3"};
+                                          "qwen3",
+                                          "falcon-7b",
+                                          "falcon-40b",
+                                          "falcon2-11b",
+                                          "falcon-rw"};
 
 // What a forward pass in another precision and order than transformers' may differ by, for logits of size
 // about 10.
@@ -267,9 +271,10 @@ TEST_CASE("what does not fit is refused with a sentence") {
   CHECK_THROWS_AS(workspace_bytes(golden.config, std::int64_t{1} << 62), std::invalid_argument);
 
   ModelConfig other = golden.config;
-  other.model_type = "falcon";
-  CHECK_THROWS_WITH(make_model(other, *source, *backend, 4, {}),
-                    "model_type \"falcon\" is not supported, expected one of llama, mistral, qwen2, qwen3");
+  other.model_type = "mamba";
+  CHECK_THROWS_WITH(
+      make_model(other, *source, *backend, 4, {}),
+      "model_type \"mamba\" is not supported, expected one of llama, mistral, qwen2, qwen3, falcon");
   other = golden.config;
   other.intermediate_size += 1;
   CHECK_THROWS_AS(make_model(other, *source, *backend, 4, {}), std::runtime_error);

@@ -331,7 +331,10 @@ TEST_CASE("spqr file: an embedding is the head only where the configuration says
     SpqrFileWriter writer(folder / "model.spqr", "f", false);
     writer.add_dense("model.embed_tokens.weight", {kNorm.data(), DType::f32, {3, 11}});
     SpqrFileInfo info = some_info();
-    info.config_json = fmt::format(R"({{"tie_word_embeddings": {}}})", tied);
+    info.config_json = fmt::format(
+        R"({{"model_type": "llama", "hidden_size": 11, "intermediate_size": 4, "num_hidden_layers": 1,
+             "num_attention_heads": 1, "head_dim": 2, "vocab_size": 3, "tie_word_embeddings": {}}})",
+        tied);
     writer.finish(info);
     const SpqrFile file = SpqrFile::open(folder / "model.spqr", {});
     const auto source = make_weight_source(file);

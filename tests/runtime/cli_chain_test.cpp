@@ -11,6 +11,7 @@
 
 #include "tests/models/files.h"
 #include "tests/runtime/tools.h"
+#include "tests/test_data.h"
 
 namespace spqr {
 namespace {
@@ -55,6 +56,23 @@ TEST_CASE("a model with its tokenizer, quantized, tells its story; interrupted, 
   CHECK(result.status == 0);
   CHECK(result.out.starts_with("Once upon a time, there was a little"));
   CHECK(contains(result.err, "decode"));
+}
+
+TEST_CASE("a trained Falcon, quantized, tells its stories word for word as transformers does") {
+  const auto checkpoint = test_data("tinystories-falcon");
+  if (!checkpoint) return;
+  const TemporaryDirectory directory;
+  const std::string model = (directory.path() / "falcon.spqr").string();
+  const Finished made = run("spqr-quantize", {checkpoint->string(), model, "--scheme", "f16", "--quiet"});
+  REQUIRE_MESSAGE(made.status == 0, made.err);
+  const auto golden = nlohmann::json::parse(read_bytes(*checkpoint / "golden.json"));
+  for (const auto& story : golden.at("prompts")) {
+    const std::string prompt = story.at("prompt");
+    const Finished told = run("spqr-run", {"-m", model, "-p", prompt, "--temp", "0", "-t", "2", "-n",
+                                           fmt::format("{}", story.at("ids").size())});
+    CAPTURE(told.err);
+    CHECK(told.out == prompt + story.at("text").get<std::string>() + "\n");
+  }
 }
 
 TEST_CASE("perplexity of a quantized checkpoint without tokenizer is that of transformers, to four digits") {

@@ -53,7 +53,7 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
                              command({"a", "b", "c"}),
                              command({"--synthetic", "llama-7b"}),
                              command({"--synthetic", "llama-8b", out}),
-                             command({"--synthetic", "falcon-7b", out}),
+                             command({"--synthetic", "falcon-9b", out}),
                              command({"--synthetic", "llama-7b", out, "--calibration", "x"}),
                              stories(out, {"--bits", "9"}),
                              stories(out, {"--no-such-option"}),

@@ -46,6 +46,11 @@ TEST_CASE("synthetic: named shapes are configurations of supported models") {
     CHECK(config.head_dim * config.num_attention_heads == config.hidden_size);
   }
   CHECK(parse_config(synthetic_config("llama-7b"), "").num_hidden_layers == 32);
+  const ModelConfig falcon = parse_config(synthetic_config("falcon-40b"), "");
+  CHECK(falcon.model_type == "falcon");
+  CHECK(falcon.num_key_value_heads == 8);
+  CHECK(falcon.num_ln_in_parallel_attn == 2);
+  CHECK(parse_config(synthetic_config("falcon-7b"), "").num_key_value_heads == 1);
   CHECK_THROWS_AS(synthetic_config("llama-8b"), std::invalid_argument);
 }
 

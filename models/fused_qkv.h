@@ -1,0 +1,22 @@
+// Falcon's checkpoints store the projections of queries, keys and values as one matrix, query_key_value. This
+// presents its rows as q_proj, k_proj and v_proj, so that everything behind the checkpoint (model, quantizer,
+// .spqr file) has one kind of attention. docs/design/falcon.md says why, and what it means for quantization.
+#pragma once
+
+#include <memory>
+
+#include "models/checkpoint.h"
+
+namespace spqr {
+
+// Order of the rows of query_key_value, in units of a head's.
+enum class QkvOrder : std::uint8_t {
+  by_kv_head,  // Hugging Face: for each key and value head the queries that share it, the key, the value
+  by_kind      // GGUF: all queries, all keys, all values
+};
+
+// `checkpoint` itself if its configuration is not Falcon's. Throws std::runtime_error where a query_key_value
+// has another shape than the configuration says.
+std::unique_ptr<Checkpoint> with_split_qkv(std::unique_ptr<Checkpoint> checkpoint, QkvOrder order);
+
+}  // namespace spqr
