@@ -42,6 +42,10 @@ void refuse_known_others(const fs::path& path, const std::string& start) {
 
 }  // namespace
 
+bool CheckpointTensor::is_quantized() const {
+  return stored_as != "F32" && stored_as != "F16" && stored_as != "BF16";
+}
+
 const CheckpointTensor* Checkpoint::find(std::string_view name) const {
   for (const CheckpointTensor& tensor : tensors()) {
     if (tensor.name == name) return &tensor;

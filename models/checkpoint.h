@@ -24,6 +24,8 @@ struct CheckpointTensor {
   std::string name;                 // Hugging Face's
   std::vector<std::int64_t> shape;  // Hugging Face's, e.g. (out_features, in_features)
   std::string stored_as;            // F32, F16, BF16, Q8_0, ...: how it lies on disk, for reports
+
+  bool is_quantized() const;  // not stored as a floating-point number for each element
 };
 
 class Checkpoint {

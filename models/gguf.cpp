@@ -291,9 +291,11 @@ TensorEntry read_tensor_entry(Reader& in) {
   if (type_name.empty()) in.fail(fmt::format("tensor {} has the unknown element type {}", name, type));
   entry.tensor.type = find_stored_type(type_name);
   if (entry.tensor.type == nullptr) {
-    in.fail(fmt::format(
-        "tensor {} is stored as {}, which is not supported; supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1",
-        name, type_name));
+    in.fail(
+        fmt::format("tensor {} is stored as {}, which is not supported; supported: F32, F16, BF16, Q8_0, "
+                    "Q5_0, Q5_1, Q4_0, "
+                    "Q4_1, Q2_K to Q6_K",
+                    name, type_name));
   }
   if (entry.tensor.shape.back() % entry.tensor.type->block_elements != 0) {
     in.fail(fmt::format("tensor {} has rows of {} elements, no multiple of the {} that {} packs together",

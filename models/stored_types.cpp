@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/half.h"
+#include "models/k_quants.h"
 
 namespace spqr {
 namespace {
@@ -66,13 +67,56 @@ void widen_q4_1(const std::byte* in, float* out, std::size_t blocks) {
   }
 }
 
-constexpr std::array<StoredType, 6> kTypes{{
+// Five bits of elements i and i + 16.
+struct Pair {
+  int low;
+  int high;
+};
+
+Pair five_bits(const std::byte* high_bits, const std::byte* q, std::size_t i) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, high_bits, sizeof bits);
+  return {std::to_integer<int>(q[i] & std::byte{15}) | static_cast<int>((bits >> i & 1U) << 4),
+          std::to_integer<int>(q[i] >> 4) | static_cast<int>((bits >> (i + kBlock / 2) & 1U) << 4)};
+}
+
+void widen_q5_0(const std::byte* in, float* out, std::size_t blocks) {
+  for (; blocks > 0; --blocks, in += 22, out += kBlock) {
+    const float d = f16_to_f32(load_u16(in));
+    for (std::size_t i = 0; i < kBlock / 2; ++i) {
+      const auto [low, high] = five_bits(in + 2, in + 6, i);
+      out[i] = d * static_cast<float>(low - 16);
+      out[i + kBlock / 2] = d * static_cast<float>(high - 16);
+    }
+  }
+}
+
+void widen_q5_1(const std::byte* in, float* out, std::size_t blocks) {
+  for (; blocks > 0; --blocks, in += 24, out += kBlock) {
+    const float d = f16_to_f32(load_u16(in));
+    const float m = f16_to_f32(load_u16(in + 2));
+    for (std::size_t i = 0; i < kBlock / 2; ++i) {
+      const auto [low, high] = five_bits(in + 4, in + 8, i);
+      out[i] = d * static_cast<float>(low) + m;
+      out[i + kBlock / 2] = d * static_cast<float>(high) + m;
+    }
+  }
+}
+
+constexpr std::array<StoredType, 13> kTypes{{
     {"F32", 1, 4, widen_f32},
     {"F16", 1, 2, widen_16_bit<f16_to_f32>},
     {"BF16", 1, 2, widen_16_bit<bf16_to_f32>},
     {"Q8_0", kBlock, 34, widen_q8_0},
     {"Q4_0", kBlock, 18, widen_q4_0},
     {"Q4_1", kBlock, 20, widen_q4_1},
+    {"Q5_0", kBlock, 22, widen_q5_0},
+    {"Q5_1", kBlock, 24, widen_q5_1},
+    {"Q2_K", kSuperBlock, 84, widen_q2_k},
+    {"Q3_K", kSuperBlock, 110, widen_q3_k},
+    {"Q4_K", kSuperBlock, 144, widen_q4_k},
+    {"Q5_K", kSuperBlock, 176, widen_q5_k},
+    {"Q6_K", kSuperBlock, 210, widen_q6_k},
 }};
 
 }  // namespace

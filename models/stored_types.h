@@ -3,9 +3,12 @@
 //   Q8_0   32 elements a block: f16 scale d, 32 x i8 q              d q
 //   Q4_0   32 elements a block: f16 scale d, 16 bytes q             d (q - 8)
 //   Q4_1   32 elements a block: f16 scale d, f16 minimum m, 16 bytes q   d q + m
-// The 16 bytes hold element i in the low nibble of byte i, and element 16 + i in its high nibble.
-// Source of the block formats: ggml's GGUF specification (ggml-org/ggml, docs/gguf.md) and gguf-py's
-// quants.py.
+//   Q5_0   32 elements a block: f16 scale d, u32 h, 16 bytes q      d (q - 16)
+//   Q5_1   32 elements a block: f16 scale d, f16 minimum m, u32 h, 16 bytes q   d q + m
+//   Q2_K .. Q6_K   256 elements a block: models/k_quants.h
+// The 16 bytes hold element i in the low nibble of byte i, and element 16 + i in its high nibble; bit i of h
+// is the fifth bit of element i. Source of the block formats: ggml's GGUF specification (ggml-org/ggml,
+// docs/gguf.md) and gguf-py's quants.py.
 #pragma once
 
 #include <cstddef>

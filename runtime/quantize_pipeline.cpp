@@ -119,12 +119,7 @@ void Pipeline::settle_tables() {
 
 void Pipeline::calibrate() {
   const TokenizerFiles& files = checkpoint_->tokenizer_files();
-  if (files.empty()) {
-    observer_.warn(fmt::format(
-        "{}: has no tokenizer; the model will take and print token ids only (--tokenizer FILE gives "
-        "it one)",
-        job_.model.string()));
-  }
+  for (const std::string& warning : source_warnings(*checkpoint_, job_)) observer_.warn(warning);
   if (!needs_calibration(settings_.scheme) && !head_is_solved()) {
     if (!settings_.calibration.file.empty())
       observer_.warn(fmt::format("--calibration is not used by --scheme {}", name_of(settings_.scheme)));

@@ -4,7 +4,7 @@
     pip install numpy gguf safetensors && scripts/make_gguf_fixtures.py [OUT]
 
 Tensors are quantized and dequantized by gguf-py, and q and k rows permuted as its converter does, so that a reader can be
-checked against somebody else's arithmetic. The same bytes every time.
+checked against somebody else's arithmetic. Types that gguf-py only dequantizes are random blocks. The same bytes every time.
 """
 import json
 import pathlib
@@ -172,6 +172,24 @@ def write_falcon(out, name, heads, kv_heads, two_norms, separate_head, seed):
     finish(writer, out, name, config, expected)
 
 
+# Type -> where the f16 numbers of a block lie.
+BLOCKS = {Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2),
+          Type.Q6_K: (208,)}
+
+
+def write_blocks(path, rng, count=3):
+    """Blocks of random bytes under a type's name, and what they stand for under its name and .values."""
+    expected = {}
+    for kind, halves in BLOCKS.items():
+        _, size = gguf.GGML_QUANT_SIZES[kind]
+        blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
+        for at in halves:
+            blocks[:, at:at + 2] = rng.standard_normal(count).astype(np.float16)[:, None].view(np.uint8)
+        expected[kind.name] = blocks
+        expected[f"{kind.name}.values"] = dequantize(blocks.reshape(1, -1), kind).reshape(-1)
+    save_file(expected, path)
+
+
 def main():
     default = pathlib.Path(__file__).parent.parent / "tests" / "fixtures" / "gguf"
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
@@ -185,6 +203,7 @@ def main():
     write_falcon(out, "falcon-7b", heads=2, kv_heads=1, two_norms=False, separate_head=False, seed=4)
     write_falcon(out, "falcon-40b", heads=4, kv_heads=2, two_norms=True, separate_head=True, seed=5)
     write_falcon(out, "falcon2-11b", heads=4, kv_heads=2, two_norms=False, separate_head=True, seed=6)
+    write_blocks(out / "blocks.safetensors", np.random.default_rng(4))
 
 
 if __name__ == "__main__":

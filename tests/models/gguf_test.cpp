@@ -79,7 +79,7 @@ TEST_CASE("GGUF: what is not supported is refused by name") {
   CHECK(contains(error([](Builder& b) { b.version = 1; }), "version 1"));
   CHECK(contains(error([](Builder& b) { b.version = 4; }), "version 4"));
   CHECK(contains(error([](Builder& b) { b.version = 0x03000000; }), "big-endian"));
-  CHECK(contains(error([](Builder& b) { b.tensors[1].type = 12; }), "tensor b is stored as Q4_K"));
+  CHECK(contains(error([](Builder& b) { b.tensors[1].type = 16; }), "tensor b is stored as IQ2_XXS"));
   CHECK(contains(error([](Builder& b) { b.tensors[1].type = 5; }), "unknown element type 5"));
   CHECK(contains(parse_error("FUGG"), "no GGUF file"));
 }

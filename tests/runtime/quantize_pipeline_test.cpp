@@ -250,5 +250,24 @@ TEST_CASE("quantize: a checkpoint without a tokenizer is quantized with a warnin
   CHECK(observer.warnings.size() == 2);
 }
 
+TEST_CASE("a warning that quantizing twice loses quality, where it happens") {
+  const TemporaryDirectory directory;
+  QuantizeJob job;
+  job.model = std::filesystem::path(SPQR_FIXTURES) / "gguf" / "llama.gguf";
+  job.out = directory.path() / "q.spqr";
+  TestObserver observer;
+  job.settings = resolve_quantize_options({{"scheme", "rtn"}});
+  quantize_model(job, observer);
+  REQUIRE(observer.warnings.size() == 1);
+  CHECK(contains(observer.warnings[0], "quantized already (Q4_0; Q4_1; Q8_0), and quantizing twice"));
+  observer.warnings.clear();
+  job.settings = resolve_quantize_options({{"scheme", "f32"}});
+  quantize_model(job, observer);
+  job.model = std::filesystem::path(SPQR_FIXTURES) / "gguf" / "qwen2.gguf";
+  job.settings = resolve_quantize_options({{"scheme", "rtn"}});
+  quantize_model(job, observer);
+  CHECK(observer.warnings.empty());
+}
+
 }  // namespace
 }  // namespace spqr
