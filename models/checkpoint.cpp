@@ -8,7 +8,9 @@
 #include "models/gguf_checkpoint.h"
 #include "models/hf_checkpoint.h"
 #include "models/llama2c_checkpoint.h"
+#include "models/meta_checkpoint.h"
 #include "models/stored_types.h"
+#include "models/torch_file.h"
 
 namespace spqr {
 namespace {
@@ -30,9 +32,7 @@ void refuse_known_others(const fs::path& path, const std::string& start) {
   const char* what = nullptr;
   if (start.size() > 8 && start[8] == '{')
     what = "a safetensors file: give the directory that holds it and its config.json";
-  if (start.starts_with("PK\x03\x04") || start.starts_with("\x80\x02")) {
-    what = "a PyTorch file: save the model as safetensors and give its directory";
-  }
+  if (is_torch_file(start)) what = "a PyTorch file: give the directory that holds it and its config.json";
   for (const char* old : {"lmgg", "fmgg", "tjgg"}) {
     if (start.starts_with(old))
       what = "a GGML file from before GGUF, which is not supported: convert it to GGUF";
@@ -66,8 +66,10 @@ std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path, const Checkpoi
   std::error_code error;
   if (!fs::exists(path, error))
     throw std::runtime_error(fmt::format("{}: no such file or directory", path.string()));
-  if (fs::is_directory(path, error)) return open_hf_checkpoint(path, options);
-  const std::string start = first_bytes(path, 9);
+  if (fs::is_directory(path, error)) {
+    return is_meta_directory(path) ? open_meta_checkpoint(path, options) : open_hf_checkpoint(path, options);
+  }
+  const std::string start = first_bytes(path, 16);
   if (start.starts_with("GGUF")) return open_gguf_checkpoint(path, options);
   refuse_known_others(path, start);
   return open_llama2c_checkpoint(path, options);

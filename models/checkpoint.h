@@ -1,5 +1,6 @@
-// An unquantized (or simply quantized) model on disk, whatever its container: Hugging Face directory, GGUF,
-// llama2.c. Every reader presents Hugging Face's configuration and tensor names, and gives any tensor as f32.
+// An unquantized (or simply quantized) model on disk, whatever its container: Hugging Face directory, Meta's
+// directory, GGUF, llama2.c. Every reader presents Hugging Face's configuration and tensor names, and gives
+// any tensor as f32.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ class Checkpoint {
   // Widens a tensor to f32. `out` has room for all its elements. Throws std::runtime_error naming file and
   // tensor.
   virtual void read(std::string_view name, float* out) const = 0;
-  virtual std::string format() const = 0;  // "safetensors", "GGUF", "llama2.c": for messages and provenance
+  virtual std::string format()
+      const = 0;  // "safetensors", "PyTorch", "GGUF", "llama2.c": for messages and provenance
 
   const CheckpointTensor* find(std::string_view name) const;
   std::vector<float> read(std::string_view name) const;  // throws where there is no such tensor
@@ -48,8 +50,8 @@ struct CheckpointOptions {
       tokenizer;  // replaces or supplies the tokenizer: a file or a directory; empty: the model's own
 };
 
-// Decides by what is at `path`: a directory with config.json, or a file's magic. Validates all headers; reads
-// no weights.
+// Decides by what is at `path`: a directory with config.json or params.json, or a file's magic. Validates all
+// headers; reads no weights.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path,
                                             const CheckpointOptions& options);
 

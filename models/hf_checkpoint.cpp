@@ -2,25 +2,35 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
 
 #include "models/fused_qkv.h"
-#include "models/json.h"
 #include "models/model.h"
-#include "models/safetensors.h"
-#include "models/stored_types.h"
+#include "models/shard_index.h"
 #include "models/tokenizer_files.h"
+#include "models/weight_file.h"
 
 namespace spqr {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingleFile = "model.safetensors";
-constexpr const char* kIndexFile = "model.safetensors.index.json";
+// Where the weights are: in one file, or in shards that an index lists.
+struct Layout {
+  const char* file;
+  const char* index;
+  const char* extension;
+  const char* format;
+  std::vector<WeightTensor> (*read)(const fs::path& path);
+};
+// The preferred first.
+constexpr std::array kLayouts{
+    Layout{"model.safetensors", "model.safetensors.index.json", ".safetensors", "safetensors",
+           safetensors_weights},
+    Layout{"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin", "PyTorch", torch_weights}};
 
 // Old conversions stored this table, which follows from the configuration.
 bool is_ignored(std::string_view name) {
@@ -33,12 +43,12 @@ class HfCheckpoint final : public Checkpoint {
       : config_json_(read_small_file(directory / "config.json")) {
     const ModelConfig config = parse_config(config_json_, (directory / "config.json").string());
     tokenizer_files_ = chosen_tokenizer_files(tokenizer_files_in(directory), options);
-    if (fs::exists(directory / kSingleFile)) {
-      add_file(directory / kSingleFile, {});
-    } else if (fs::exists(directory / kIndexFile)) {
-      add_shards(directory);
+    layout_ = layout_in(directory);
+    if (fs::exists(directory / layout_.file)) {
+      add_file(directory / layout_.file, {});
     } else {
-      refuse_without_weights(directory);
+      const auto shards = read_shard_index(directory / layout_.index, layout_.extension);
+      for (const auto& [shard, names] : shards) add_file(directory / shard, names);
     }
     if (config.tie_word_embeddings)
       tie(embedding_module(config) + ".weight", std::string(kHeadModule) + ".weight");
@@ -47,68 +57,37 @@ class HfCheckpoint final : public Checkpoint {
   const std::string& config_json() const override { return config_json_; }
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
-  std::string format() const override { return "safetensors"; }
+  std::string format() const override { return layout_.format; }
 
   void read(std::string_view name, float* out) const override {
     const auto it = stored_.find(name);
     if (it == stored_.end()) throw std::runtime_error(fmt::format("the checkpoint has no tensor {}", name));
-    widen(*it->second.type, it->second.data, out);
+    it->second.read(out);
   }
 
  private:
-  struct Stored {
-    const StoredType* type;
-    std::span<const std::byte> data;
-  };
+  static Layout layout_in(const fs::path& directory) {
+    for (const Layout& layout : kLayouts) {
+      if (fs::exists(directory / layout.file) || fs::exists(directory / layout.index)) return layout;
+    }
+    throw std::runtime_error(
+        fmt::format("{}: has neither {} nor {}, nor an index of shards: incomplete download?",
+                    directory.string(), kLayouts[0].file, kLayouts[1].file));
+  }
 
   // wanted: the tensors to take from the file, each of which has to be there; empty: all that are there.
   void add_file(const fs::path& path, const std::set<std::string>& wanted) {
-    files_.push_back(SafetensorsFile::open(path));
-    const SafetensorsFile& file = files_.back();
-    for (const std::string& name : wanted) {
-      if (file.find(name) == nullptr) {
-        throw std::runtime_error(fmt::format("{}: has no tensor {}, though {} says so: incomplete download?",
-                                             path.string(), name, kIndexFile));
-      }
-    }
-    for (const SafetensorsTensor& tensor : file.tensors()) {
+    std::set<std::string> missing = wanted;
+    for (WeightTensor& tensor : layout_.read(path)) {
+      missing.erase(tensor.name);
       if (is_ignored(tensor.name) || (!wanted.empty() && !wanted.contains(tensor.name))) continue;
-      const bool known = tensor.dtype == "F32" || tensor.dtype == "F16" || tensor.dtype == "BF16";
-      if (!known) {
-        throw std::runtime_error(
-            fmt::format("{}: tensor {} is stored as {}, which is not supported; supported: F32, F16, BF16",
-                        path.string(), tensor.name, tensor.dtype));
-      }
-      stored_[tensor.name] = {find_stored_type(tensor.dtype), tensor.data};
+      require_widenable(tensor, path.string());
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
+      stored_[tensor.name] = std::move(tensor);
     }
-  }
-
-  void add_shards(const fs::path& directory) {
-    const std::string where = (directory / kIndexFile).string();
-    const nlohmann::json index = parse_json_strict(read_small_file(directory / kIndexFile), where);
-    if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-      throw std::runtime_error(fmt::format("{}: expected an object with a weight_map", where));
-    }
-    std::map<std::string, std::set<std::string>> shards;
-    for (const auto& [tensor, shard] : index["weight_map"].items()) {
-      if (!shard.is_string())
-        throw std::runtime_error(fmt::format("{}: the shard of {} is no string", where, tensor));
-      shards[shard.get<std::string>()].insert(tensor);
-    }
-    for (const auto& [shard, names] : shards) {
-      const bool plain = fs::path(shard).filename() == shard && shard.find('\\') == std::string::npos &&
-                         shard.find('\0') == std::string::npos && shard.ends_with(".safetensors");
-      if (!plain) {
-        throw std::runtime_error(
-            fmt::format("{}: shard {} is not the name of a .safetensors file in this directory", where,
-                        nlohmann::json(shard).dump()));
-      }
-      if (!fs::exists(directory / shard)) {
-        throw std::runtime_error(fmt::format("{}: shard {} is missing: incomplete download?", where, shard));
-      }
-      add_file(directory / shard, names);
-    }
+    if (missing.empty()) return;
+    throw std::runtime_error(fmt::format("{}: has no tensor {}, though {} says so: incomplete download?",
+                                         path.string(), *missing.begin(), layout_.index));
   }
 
   // Presents a tensor that two modules share under both names, whichever is stored.
@@ -121,24 +100,11 @@ class HfCheckpoint final : public Checkpoint {
     tensors_.push_back(std::move(copy));
   }
 
-  [[noreturn]] static void refuse_without_weights(const fs::path& directory) {
-    for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"}) {
-      if (fs::exists(directory / pickled)) {
-        throw std::runtime_error(
-            fmt::format("{}: has its weights only as {}, which is not supported: save them as safetensors "
-                        "(save_pretrained with safe_serialization=True)",
-                        directory.string(), pickled));
-      }
-    }
-    throw std::runtime_error(fmt::format("{}: has neither {} nor {}: incomplete download?",
-                                         directory.string(), kSingleFile, kIndexFile));
-  }
-
   std::string config_json_;
   TokenizerFiles tokenizer_files_;
-  std::vector<SafetensorsFile> files_;
+  Layout layout_ = kLayouts[0];
   std::vector<CheckpointTensor> tensors_;
-  std::map<std::string, Stored, std::less<>> stored_;
+  std::map<std::string, WeightTensor, std::less<>> stored_;
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// A Hugging Face directory: config.json, model.safetensors or its shards, and the tokenizer's files.
+// A Hugging Face directory: config.json, weights, and the tokenizer's files. The weights are
+// model.safetensors or its shards, or else pytorch_model.bin or its shards.
 #pragma once
 
 #include <filesystem>
