@@ -5,7 +5,8 @@
 
 llama/ is the Hugging Face directory that the others stand for: zip/, legacy/ and sharded/ (pytorch_model.bin), meta/ (Meta's
 own directory, in two shards, q and k rows in Meta's order). types.pt and types-legacy.pt hold tensors of every kind and
-types.safetensors their values; deflated.pt is types.pt with compressed entries.
+types.safetensors their values; deflated.pt is types.pt with compressed entries. reference/ and reference-round-zero/ are laid out
+as the reference implementation of SpQR saves a model.
 """
 import collections
 import json
@@ -108,6 +109,55 @@ def write_types(out, rng):
             target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry), zipfile.ZIP_DEFLATED)
 
 
+def write_reference(out, name, rng, saved, whole_zeros):
+    """A directory as the reference quantizer writes it, of random codes; weights.safetensors has what they mean."""
+    folder = directory(out, name)
+    (folder / "0").mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": 1}, indent=2) + "\n")
+    zero_bits = 3
+    torch.save({"wbits": 3, "groupsize": 16, "qq_groupsize": 16, "qq_scale_bits": 3, "qq_zero_bits": zero_bits, "round_zero": whole_zeros or None},
+               folder / "args.pt")
+    meaning, state = {}, {}
+    orders = {}
+
+    def make(*shape):
+        return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+
+    for meta, ours, _, rows, columns in MODULES:
+        groups, tiles = columns // 16, rows // 16
+        reads = meta.split(".")[0] + str(meta[-2:] in ("wo", "w2"))  # q, k, v and gate, up share an input
+        perm = orders.setdefault(reads, torch.from_numpy(rng.permutation(columns).astype(np.int32)))
+
+        def codes(*shape):
+            return torch.from_numpy(rng.integers(0, 8, shape).astype(np.int8))
+
+        def statistics():
+            return [make(tiles, 1).abs().to(saved) for _ in range(groups)]
+
+        weights = codes(rows, columns)
+        scale, zero = [codes(tiles, 16) for _ in range(groups)], [codes(tiles, 16) for _ in range(groups)]
+        ss, sz, zs, zz = statistics(), statistics(), statistics(), statistics()
+        dense = torch.empty(rows, columns)
+        for g in range(groups):
+            s = (ss[g].float() * (scale[g].float() - sz[g].float())).reshape(rows, 1)
+            z = (zero[g].float() if whole_zeros else zs[g].float() * (zero[g].float() - zz[g].float())).reshape(rows, 1)
+            dense[:, 16 * g:16 * (g + 1)] = s * (weights[:, 16 * g:16 * (g + 1)].float() - z)
+        outliers = torch.where(torch.from_numpy(rng.random((rows, columns)) < 0.02), make(rows, columns), 0.0).to(saved)
+        torch.save({"quant_weights": weights, "quant_layer_scale": scale,
+                    "quant_layer_zeros": [z.to(saved).reshape(rows, 1) for z in zero] if whole_zeros else zero,
+                    "quant_layer_scale_qq_scale": ss, "quant_layer_scale_qq_zero": sz,
+                    "quant_layer_zero_qq_scale": [] if whole_zeros else zs, "quant_layer_zero_qq_zero": [] if whole_zeros else zz,
+                    "save_float_dtype": saved, "outliers_matrix": outliers.to_sparse(), "perm": perm, "keep_last_columns": 0,
+                    "blocksize": 128, "weight_shape": weights.shape, "groupsize": 16, "sublayer_name": ours}, folder / "0" / ours)
+        replaced = torch.where(outliers != 0, outliers.float(), dense)
+        meaning[f"model.layers.0.{ours}.weight"] = replaced[:, torch.argsort(perm.long())].contiguous()
+    state["model.embed_tokens.weight"], state["lm_head.weight"] = make(VOCAB, HIDDEN).to(saved), make(VOCAB, HIDDEN).to(saved)
+    for norm in ("model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm", "model.norm"):
+        state[norm + ".weight"] = make(HIDDEN).to(saved)
+    torch.save(state, folder / "not_quantized_weights.pt")
+    save_file(meaning, folder / "weights.safetensors")
+
+
 def main():
     default = pathlib.Path(__file__).parent.parent / "tests" / "fixtures" / "torch"
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
@@ -117,6 +167,8 @@ def main():
     write_hugging_face(out, {name + ".weight": values for _, name, _, values in all_tensors})
     write_meta(out, all_tensors)
     write_types(out, rng)
+    write_reference(out, "reference", rng, torch.float16, whole_zeros=False)
+    write_reference(out, "reference-round-zero", rng, torch.float32, whole_zeros=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 
 #include "models/json.h"
 #include "runtime/apps/session_options.h"
+#include "runtime/import_model.h"
 #include "runtime/progress.h"
 #include "runtime/quantize_pipeline.h"
 #include "runtime/synthetic.h"
@@ -16,7 +17,9 @@ namespace spqr {
 namespace {
 
 constexpr const char* kDescription =
-    "Quantizes a checkpoint (Hugging Face directory, GGUF, llama2.c) into one .spqr file.\n"
+    "Quantizes a checkpoint (Hugging Face directory, Meta's, GGUF, llama2.c) into one .spqr file, or takes "
+    "over one\n"
+    "that is SpQR already.\n"
     "Presets set bits, beta1, beta2 and target bits of SpQR together; single options override them.\n";
 constexpr int kExitInterrupted = 130;
 
@@ -85,7 +88,7 @@ class Terminal final : public QuantizeObserver {
   Progress progress_{Progress::Clock::now()};
 };
 
-QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
+GivenOptions given_options(const cxxopts::ParseResult& options) {
   GivenOptions given;
   for (const char* name : kValueOptions) {
     if (options.count(name) > 0) given[name] = options[name].as<std::string>();
@@ -93,8 +96,12 @@ QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
   for (const char* name : kFlagOptions) {
     if (options.count(name) > 0) given[name] = "";
   }
+  return given;
+}
+
+QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
   try {
-    return resolve_quantize_options(given);
+    return resolve_quantize_options(given_options(options));
   } catch (const std::invalid_argument& error) {
     throw UsageError(error.what());
   }
@@ -135,6 +142,42 @@ void read_paths(const cxxopts::ParseResult& options, const std::string& syntheti
   job.out = options[options.count("model") > 0 ? "model" : "out"].as<std::string>();
 }
 
+// A checkpoint that is SpQR already.
+QuantizeSummary take_over(const cxxopts::ParseResult& options, const QuantizeJob& job, Terminal& terminal) {
+  for (const char* name : {"resume", "activations-on-disk"}) {
+    if (options.count(name) > 0)
+      throw UsageError(
+          fmt::format("--{} cannot be used: MODEL is SpQR already and is taken over as it is", name));
+  }
+  ImportJob import{job.model, job.out, {}, given_options(options)};
+  import.options.checkpoint.tokenizer = job.tokenizer;
+  import.options.base = options["base"].as<std::string>();
+  if (const std::string rule = options["outliers"].as<std::string>(); rule == "add") {
+    if (is_reference_directory(job.model))
+      throw UsageError(
+          "--outliers add is for packed checkpoints: the reference implementation's directories replace");
+    import.options.outliers = OutlierRule::add;
+  } else if (rule != "replace") {
+    throw UsageError(fmt::format("--outliers is '{}', expected replace or add", rule));
+  }
+  try {
+    return import_model(import, terminal);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
+}
+
+QuantizeSummary summary_of(const cxxopts::ParseResult& options, const QuantizeJob& job,
+                           const std::string& synthetic, Terminal& terminal) {
+  if (!synthetic.empty()) return write_synthetic(synthetic, job, terminal);
+  if (is_spqr_checkpoint(job.model)) return take_over(options, job, terminal);
+  for (const char* name : {"base", "outliers"}) {
+    if (options.count(name) > 0)
+      throw UsageError(fmt::format("--{} is for checkpoints that are SpQR already", name));
+  }
+  return quantize_model(job, terminal);
+}
+
 int quantize(const cxxopts::ParseResult& options) {
   QuantizeJob job;
   job.settings = settings_of(options);
@@ -147,8 +190,7 @@ int quantize(const cxxopts::ParseResult& options) {
   Terminal terminal(options.count("quiet") > 0);
   install_interrupt_handler();
   try {
-    const QuantizeSummary summary =
-        synthetic.empty() ? quantize_model(job, terminal) : write_synthetic(synthetic, job, terminal);
+    const QuantizeSummary summary = summary_of(options, job, synthetic, terminal);
     terminal.clear();
     print_summary(summary, options.count("json") > 0);
   } catch (const QuantizeCancelled& cancelled) {
@@ -188,6 +230,11 @@ void add_options(cxxopts::Options& options) {
        "random weights instead of MODEL: tinyllama-1.1b, llama-7b, -13b, -33b, -65b or a config.json",
        text()->default_value(""), "SHAPE")("tokenizer", "of a model that has none, or in place of its own",
                                            text()->default_value(""), "FILE");
+  options.add_options("Checkpoints that are SpQR already")  //
+      ("base", "model that the reference implementation quantized: config.json, tokenizer",
+       text()->default_value(""), "DIR")  //
+      ("outliers", "of a packed checkpoint: replace weights (default), or add as the official kernel does",
+       text()->default_value("replace"), "RULE");
   options.add_options("Calibration")  //
       ("calibration", "text, .jsonl with \"text\", or token ids where there is no tokenizer", text(),
        "FILE")                                                                  //

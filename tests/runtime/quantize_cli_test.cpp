@@ -76,6 +76,25 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
   CHECK(std::filesystem::is_empty(directory.path()));
 }
 
+TEST_CASE("spqr-quantize: what is SpQR already is taken over, and options that contradict it are refused") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const std::string model = fixture("torch/reference");
+  const Arguments wrong[] = {{model, out, "--bits", "4"},
+                             {model, out, "--preset", "3bit"},
+                             {model, out, "--scheme", "rtn"},
+                             {model, out, "--outliers", "add"},
+                             {model, out, "--outliers", "none"},
+                             {model, out, "--resume"},
+                             {fixture("golden/llama-mha"), out, "--scheme", "f16", "--outliers", "add"}};
+  for (const Arguments& arguments : wrong) check_refused("spqr-quantize", arguments, 2, "--");
+  check_refused("spqr-quantize", {model, out, "--base", fixture("gguf"), "--quiet"}, 1, "has no config.json");
+  CHECK(std::filesystem::is_empty(directory.path()));
+  const Finished finished = run("spqr-quantize", {model, out, "--bits", "3", "--json", "--quiet"});
+  CHECK(finished.status == 0);
+  CHECK(nlohmann::json::parse(finished.out)["bits_per_weight"].get<double>() > 3.6);
+}
+
 TEST_CASE("spqr-quantize: Ctrl-C ends with a sentence, and --resume with the file") {
   const TemporaryDirectory directory;
   const std::string out = (directory.path() / "q.spqr").string();

@@ -1,0 +1,213 @@
+#include "runtime/import_model.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <utility>
+
+#include "kernels/half.h"
+#include "models/json.h"
+#include "models/model.h"
+#include "models/spqr_container.h"
+#include "runtime/block_weights.h"
+#include "runtime/quantize_block.h"
+#include "runtime/quantize_plan.h"
+#include "runtime/stopwatch.h"
+
+namespace spqr {
+namespace {
+
+// |saved - stored|^2 / |saved|^2
+double difference(const std::vector<float>& saved, const std::vector<float>& stored) {
+  double sum = 0;
+  double total = 0;
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    const double change = static_cast<double>(stored[i]) - saved[i];
+    sum += change * change;
+    total += static_cast<double>(saved[i]) * saved[i];
+  }
+  return total > 0 ? sum / total : 0;
+}
+
+class Import {
+ public:
+  Import(const ImportJob& job, QuantizeObserver& observer)
+      : job_(job),
+        observer_(observer),
+        source_(open_spqr_checkpoint(job.model, job.options)),
+        config_(parse_config(source_->config_json(), job.model.string())) {
+    require_agreement(job.given, source_->packed_format());
+    require_other_file(job.out, job.model);
+    if (source_->tokenizer_files().empty()) {
+      observer_.warn(fmt::format(
+          "{}: has no tokenizer; the model will take and print token ids only (--base DIR or --tokenizer "
+          "FILE gives it one)",
+          job.model.string()));
+    }
+    writer_ = std::make_unique<SpqrFileWriter>(job.out, "import", false);
+  }
+
+  QuantizeSummary run() {
+    {
+      const Stopwatch watch(summary_.times.total);
+      write_dense(kEmbeddingModule, config_.vocab_size, config_.hidden_size, false);
+      for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+        for (const LinearGroupSpec& group : block_linears(config_, layer)) write_group(group);
+        for (const std::string& name : block_vectors(config_, layer)) write_vector(name);
+        observer_.progress(static_cast<double>(layer + 1), static_cast<double>(config_.num_hidden_layers),
+                           fmt::format("block {}", layer));
+        if (observer_.cancelled()) throw QuantizeCancelled("interrupted; nothing is left behind");
+      }
+      write_vector(kFinalNorm);
+      if (!config_.tie_word_embeddings)
+        write_dense(kHeadModule, config_.vocab_size, config_.hidden_size, false);
+      writer_->finish({source_->config_json(), source_->tokenizer_files(), quantization_json()});
+    }
+    summary_.average = averages(summary_.modules);
+    summary_.file_bytes = std::filesystem::file_size(job_.out);
+    return std::move(summary_);
+  }
+
+ private:
+  void report(QuantizedModule module, const std::string& permutation) {
+    write_module(*writer_, module, permutation);
+    summary_.modules.push_back(module.report);
+    observer_.module(module.report);
+  }
+
+  // Modules that read one input have one permutation in the file.
+  void write_group(const LinearGroupSpec& group) {
+    const std::vector<std::uint32_t>* shared = nullptr;
+    std::vector<QuantizedModule> modules;
+    modules.reserve(group.modules.size());
+    for (std::size_t i = 0; i < group.modules.size(); ++i) {
+      if (!source_->is_packed(group.modules[i])) {
+        write_dense(group.modules[i], group.m[i], group.n, true);
+        continue;
+      }
+      modules.push_back(packed(group.modules[i], group.m[i], group.n));
+      if (shared != nullptr && *shared != modules.back().perm) {
+        throw std::runtime_error(
+            fmt::format("{}: {} and {} read one input but have their columns in different orders, which a "
+                        ".spqr file cannot",
+                        job_.model.string(), group.modules.front(), group.modules[i]));
+      }
+      shared = &modules.back().perm;
+    }
+    for (QuantizedModule& module : modules) {
+      count_permutation(module, modules.size());
+      report(std::move(module), perm_name(group));
+    }
+  }
+
+  QuantizedModule packed(const std::string& name, std::int64_t m, std::int64_t n) {
+    const SavedMatrix saved = source_->matrix(name, m, n);
+    QuantizedModule module;
+    try {
+      module.packed = pack(saved);
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(fmt::format("{}: {}: {}", job_.model.string(), name, error.what()));
+    }
+    module.perm = saved.parts.perm;
+    ModuleReport& report = module.report;
+    report = {.module = name, .scheme = "spqr", .m = m, .n = n};
+    report.outliers = static_cast<std::int64_t>(module.packed.col_vals.size());
+    report.bits = bits_per_weight(saved.parts.format, n, report.outlier_share());
+    report.stored_bits = 8.0 * static_cast<double>(container::stored_bytes(module.packed.view())) /
+                         (static_cast<double>(m) * static_cast<double>(n));
+    std::vector<float> stored(static_cast<std::size_t>(m * n));
+    dequantize(module.packed.view(), module.perm, stored);
+    report.relative_error = difference(dequantize(saved), stored);
+    return module;
+  }
+
+  // A matrix that is not packed, in the type that it has.
+  void write_dense(const std::string& name, std::int64_t m, std::int64_t n, bool linear) {
+    const std::string tensor = name + ".weight";
+    const std::vector<float> values = read_tensor(*source_, tensor, {m, n});
+    const std::string type = source_->find(tensor)->stored_as;
+    QuantizedModule module;
+    module.dense_dtype = type == "F32" ? DType::f32 : type == "F16" ? DType::f16 : DType::bf16;
+    module.dense.resize(values.size() * size_of(module.dense_dtype));
+    auto* halves = reinterpret_cast<std::uint16_t*>(module.dense.data());
+    if (module.dense_dtype == DType::f32)
+      std::memcpy(module.dense.data(), values.data(), module.dense.size());
+    if (module.dense_dtype == DType::f16) f32_to_f16(values.data(), halves, values.size());
+    if (module.dense_dtype == DType::bf16) f32_to_bf16(values.data(), halves, values.size());
+    module.report = {.module = name, .scheme = std::string(name_of(module.dense_dtype)), .m = m, .n = n};
+    module.report.bits = module.report.stored_bits = 8.0 * static_cast<double>(size_of(module.dense_dtype));
+    module.report.relative_error = 0;
+    module.report.linear = linear;
+    report(std::move(module), "");
+  }
+
+  void write_vector(const std::string& name) {
+    const CheckpointTensor* tensor = source_->find(name);
+    if (tensor == nullptr || tensor->shape.size() != 1)
+      throw std::runtime_error(fmt::format("{}: has no vector {}", job_.model.string(), name));
+    const std::vector<float> values = read_tensor(*source_, name, tensor->shape);
+    writer_->add_dense(name, {values.data(), DType::f32, tensor->shape});
+  }
+
+  std::string quantization_json() const {
+    const SpqrFormat& format = source_->packed_format();
+    nlohmann::json object{{"tool", "spqr.cpp"},
+                          {"version", SPQR_VERSION},
+                          {"scheme", "spqr"},
+                          {"source_format", source_->format()},
+                          {"outliers", job_.options.outliers == OutlierRule::replace ? "replace" : "add"},
+                          {"bits", format.bits},
+                          {"beta2", format.beta2},
+                          {"scale_bits", format.scale_bits},
+                          {"zero_bits", format.zero_bits}};
+    if (format.beta1 == SpqrFormat::kWholeRow) {
+      object["beta1"] = "row";
+    } else {
+      object["beta1"] = format.beta1;
+    }
+    object.update(to_json(averages(summary_.modules)));
+    for (const ModuleReport& module : summary_.modules) object["modules"].push_back(to_json(module));
+    return to_text(object);
+  }
+
+  const ImportJob& job_;
+  QuantizeObserver& observer_;
+  std::unique_ptr<SpqrCheckpoint> source_;
+  ModelConfig config_;
+  std::unique_ptr<SpqrFileWriter> writer_;
+  QuantizeSummary summary_;
+};
+
+}  // namespace
+
+void require_agreement(const GivenOptions& given, const SpqrFormat& format) {
+  const std::array<std::pair<std::string_view, std::int64_t>, 5> numbers{{{"bits", format.bits},
+                                                                          {"beta1", format.beta1},
+                                                                          {"beta2", format.beta2},
+                                                                          {"scale-bits", format.scale_bits},
+                                                                          {"zero-bits", format.zero_bits}}};
+  for (const auto& [option, value] : given) {
+    std::string expected;
+    if (option == "scheme") expected = "spqr";
+    for (const auto& [name, number] : numbers) {
+      if (name == option)
+        expected = name == "beta1" && number == SpqrFormat::kWholeRow ? "row" : fmt::format("{}", number);
+    }
+    if (expected.empty()) {
+      throw std::invalid_argument(
+          fmt::format("--{} cannot be used: MODEL is SpQR already and is taken over as it is", option));
+    }
+    if (value != expected)
+      throw std::invalid_argument(
+          fmt::format("--{} is {}, but MODEL is SpQR already, with {}", option, value, expected));
+  }
+}
+
+QuantizeSummary import_model(const ImportJob& job, QuantizeObserver& observer) {
+  return Import(job, observer).run();
+}
+
+}  // namespace spqr
