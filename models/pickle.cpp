@@ -16,7 +16,7 @@ namespace {
 // Checkpoints have a few thousand values, quantized ones a few hundred thousand; a value takes far more
 // memory than the byte that may ask for it.
 constexpr std::size_t kMostBytes = 64U << 20;
-constexpr std::size_t kMostValues = 1U << 22;
+constexpr std::size_t kMostValues = 1U << 20;
 
 // What names and strings of a file of unknown origin look like in a message.
 std::string shown(std::string_view text) {
