@@ -8,6 +8,7 @@
 
 #include "models/json.h"
 #include "runtime/apps/session_options.h"
+#include "runtime/export_model.h"
 #include "runtime/import_model.h"
 #include "runtime/progress.h"
 #include "runtime/quantize_pipeline.h"
@@ -178,7 +179,23 @@ QuantizeSummary summary_of(const cxxopts::ParseResult& options, const QuantizeJo
   return quantize_model(job, terminal);
 }
 
+// MODEL.spqr OUT
+int export_directory(const cxxopts::ParseResult& options) {
+  const std::string kind = options["export"].as<std::string>();
+  if (kind != "hf-dense") throw UsageError(fmt::format("--export is '{}', expected hf-dense", kind));
+  if (options.count("model") + options.count("out") < 2) throw UsageError("MODEL.spqr and OUT are missing");
+  for (const cxxopts::KeyValue& given : options.arguments()) {
+    if (given.key() != "export" && given.key() != "model" && given.key() != "out" && given.key() != "quiet")
+      throw UsageError(fmt::format("--{} cannot be used with --export", given.key()));
+  }
+  for (const std::string& warning :
+       export_hf_dense(options["model"].as<std::string>(), options["out"].as<std::string>()))
+    fmt::print(stderr, "spqr-quantize: warning: {}\n", warning);
+  return kExitGood;
+}
+
 int quantize(const cxxopts::ParseResult& options) {
+  if (options.count("export") > 0) return export_directory(options);
   QuantizeJob job;
   job.settings = settings_of(options);
   job.tokenizer = options["tokenizer"].as<std::string>();
@@ -206,7 +223,8 @@ int quantize(const cxxopts::ParseResult& options) {
 
 void add_options(cxxopts::Options& options) {
   const auto text = [] { return cxxopts::value<std::string>(); };
-  options.positional_help("MODEL OUT.spqr  |  --synthetic SHAPE OUT.spqr");
+  options.positional_help(
+      "MODEL OUT.spqr  |  --synthetic SHAPE OUT.spqr  |  --export hf-dense MODEL.spqr OUT");
   options.add_options()("model", "checkpoint", text())("out", "file to write", text());
   options.parse_positional({"model", "out"});
   options.add_options("What")                                                                           //
@@ -230,6 +248,8 @@ void add_options(cxxopts::Options& options) {
        "random weights instead of MODEL: tinyllama-1.1b, llama-7b, -13b, -33b, -65b or a config.json",
        text()->default_value(""), "SHAPE")("tokenizer", "of a model that has none, or in place of its own",
                                            text()->default_value(""), "FILE");
+  options.add_options("Export")  //
+      ("export", "hf-dense: a .spqr file as a Hugging Face directory of f16 weights", text(), "KIND");
   options.add_options("Checkpoints that are SpQR already")  //
       ("base", "model that the reference implementation quantized: config.json, tokenizer",
        text()->default_value(""), "DIR")  //

@@ -95,6 +95,25 @@ TEST_CASE("spqr-quantize: what is SpQR already is taken over, and options that c
   CHECK(nlohmann::json::parse(finished.out)["bits_per_weight"].get<double>() > 3.6);
 }
 
+TEST_CASE("spqr-quantize: --export hf-dense writes a directory, or one sentence") {
+  const TemporaryDirectory directory;
+  const std::string model = (directory.path() / "q.spqr").string();
+  const std::string out = (directory.path() / "dense").string();
+  REQUIRE(run("spqr-quantize", {fixture("torch/reference"), model, "--quiet"}).status == 0);
+  check_refused("spqr-quantize", {model, out, "--export", "gguf"}, 2, "expected hf-dense");
+  check_refused("spqr-quantize", {model, "--export", "hf-dense"}, 2, "missing");
+  check_refused("spqr-quantize", {model, out, "--export", "hf-dense", "--bits", "3"}, 2, "--bits");
+  check_refused("spqr-quantize", {fixture("llama2c/stories260K.bin"), out, "--export", "hf-dense"}, 1,
+                "safetensors");
+  check_refused("spqr-quantize", {model, directory.path().string(), "--export", "hf-dense"}, 1,
+                "is there already");
+  const Finished finished = run("spqr-quantize", {"--export", "hf-dense", model, out + "/"});
+  CHECK(finished.status == 0);
+  CHECK(contains(finished.err, "no tokenizer in Hugging Face's format"));
+  CHECK(std::filesystem::exists(out + "/model.safetensors"));
+  CHECK_FALSE(std::filesystem::exists(out + ".partial"));
+}
+
 TEST_CASE("spqr-quantize: Ctrl-C ends with a sentence, and --resume with the file") {
   const TemporaryDirectory directory;
   const std::string out = (directory.path() / "q.spqr").string();

@@ -1,0 +1,162 @@
+#include "runtime/export_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "kernels/half.h"
+#include "models/json.h"
+#include "models/output_file.h"
+#include "models/spqr_file.h"
+#include "runtime/module_quantizer.h"
+
+namespace spqr {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ExportTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::function<std::vector<float>()> values;
+
+  std::size_t elements() const {
+    std::size_t count = 1;
+    for (const std::int64_t extent : shape) count *= static_cast<std::size_t>(extent);
+    return count;
+  }
+};
+
+std::vector<float> widened(const TensorView& view) {
+  std::vector<float> values(static_cast<std::size_t>(view.elements()));
+  const auto* halves = static_cast<const std::uint16_t*>(view.data);
+  if (view.dtype == DType::f16) {
+    f16_to_f32(halves, values.data(), values.size());
+  } else if (view.dtype == DType::bf16) {
+    bf16_to_f32(halves, values.data(), values.size());
+  } else {
+    std::memcpy(values.data(), view.data, values.size() * sizeof(float));
+  }
+  return values;
+}
+
+std::vector<float> weights_of(const SpqrFile& file, const SpqrFileModule& module) {
+  if (const auto* dense = std::get_if<TensorView>(&module.linear.weight); dense != nullptr)
+    return widened(*dense);
+  std::vector<float> w(static_cast<std::size_t>(module.linear.m() * module.linear.n()));
+  dequantize(std::get<SpqrMatrix>(module.linear.weight), file.perm(module.perm_name), w);
+  return w;
+}
+
+std::vector<ExportTensor> tensors_of(const SpqrFile& file) {
+  std::vector<ExportTensor> tensors;
+  for (const SpqrFileModule& module : file.modules()) {
+    tensors.push_back({module.name + ".weight", {module.linear.m(), module.linear.n()}, [&file, &module] {
+                         return weights_of(file, module);
+                       }});
+    const std::span<const float> bias = module.linear.bias;
+    if (!bias.empty())
+      tensors.push_back({module.name + ".bias", {module.linear.m()}, [bias] {
+                           return std::vector<float>(bias.begin(), bias.end());
+                         }});
+  }
+  for (const SafetensorsTensor& tensor : file.tensors()) {
+    const auto view = file.find_tensor(tensor.name);
+    const bool is_bias = std::ranges::find(tensors, tensor.name, &ExportTensor::name) != tensors.end();
+    if (view && !is_bias) tensors.push_back({tensor.name, view->shape, [view] { return widened(*view); }});
+  }
+  return tensors;
+}
+
+std::vector<std::uint16_t> as_f16(const ExportTensor& tensor) {
+  const std::vector<float> values = tensor.values();
+  std::vector<std::uint16_t> halves(values.size());
+  f32_to_f16(values.data(), halves.data(), halves.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(f16_to_f32(halves[i])))
+      throw std::runtime_error(fmt::format("{} holds {}, which f16 cannot", tensor.name, values[i]));
+  }
+  return halves;
+}
+
+void write_safetensors(const std::vector<ExportTensor>& tensors, const fs::path& path) {
+  nlohmann::json header{{"__metadata__", {{"format", "pt"}}}};
+  std::size_t end = 0;
+  for (const ExportTensor& tensor : tensors) {
+    const std::size_t begin = end;
+    end += tensor.elements() * sizeof(std::uint16_t);
+    header[tensor.name] = {{"dtype", "F16"}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  std::string start(sizeof(std::uint64_t), '\0');
+  for (std::size_t i = 0; i < start.size(); ++i) start[i] = static_cast<char>(text.size() >> (8 * i) & 0xffU);
+  OutputFile out(path, OutputFile::Mode::create);
+  out.write(0, start + text);
+  std::uint64_t offset = start.size() + text.size();
+  for (const ExportTensor& tensor : tensors) {
+    const std::vector<std::uint16_t> halves = as_f16(tensor);
+    out.write(offset, std::as_bytes(std::span(halves)));
+    offset += halves.size() * sizeof(std::uint16_t);
+  }
+  out.sync();
+}
+
+void write_text(const std::string& text, const fs::path& path) {
+  OutputFile out(path, OutputFile::Mode::create);
+  out.write(0, text);
+}
+
+// Those of its own tokenizer formats that Hugging Face's libraries do not read are left out.
+std::vector<std::string> write_tokenizer(const TokenizerFiles& files, const fs::path& directory) {
+  bool left_out = files.empty();
+  for (const auto& [name, bytes] : files) {
+    if (name == "gguf_tokenizer.json" || name == "tokenizer.bin") {
+      left_out = true;
+    } else {
+      write_text(bytes, directory / fs::path(name).filename());
+    }
+  }
+  if (!left_out) return {};
+  return {"the model has no tokenizer in Hugging Face's format: the directory has none"};
+}
+
+std::string dense_config(const std::string& config_json) {
+  nlohmann::json config = parse_json_strict(config_json, "config");
+  config["torch_dtype"] = "float16";
+  if (config.contains("dtype")) config["dtype"] = "float16";
+  return to_text(config, 2) + "\n";
+}
+
+}  // namespace
+
+std::vector<std::string> export_hf_dense(const fs::path& path, const fs::path& directory) {
+  const SpqrFile file = SpqrFile::open(path, {});
+  const fs::path normal = directory.lexically_normal();
+  const fs::path out = normal.has_filename() ? normal : normal.parent_path();  // without a slash at the end
+  std::error_code error;
+  if (fs::exists(out, error) && !(fs::is_directory(out, error) && fs::is_empty(out, error)))
+    throw std::runtime_error(fmt::format("{}: is there already; export to a new directory", out.string()));
+  const fs::path partial = out.string() + ".partial";
+  fs::remove_all(partial);
+  std::vector<std::string> warnings;
+  try {
+    fs::create_directories(partial);
+    write_text(dense_config(file.info().config_json), partial / "config.json");
+    warnings = write_tokenizer(file.info().tokenizer_files, partial);
+    write_safetensors(tensors_of(file), partial / "model.safetensors");
+    rename_file(partial, out);
+  } catch (...) {
+    fs::remove_all(partial, error);
+    throw;
+  }
+  return warnings;
+}
+
+}  // namespace spqr
