@@ -53,7 +53,7 @@ class Import {
   QuantizeSummary run() {
     {
       const Stopwatch watch(summary_.times.total);
-      write_dense(kEmbeddingModule, config_.vocab_size, config_.hidden_size, false);
+      write_dense(embedding_module(config_), config_.vocab_size, config_.hidden_size, false);
       for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
         for (const LinearGroupSpec& group : block_linears(config_, layer)) write_group(group);
         for (const std::string& name : block_vectors(config_, layer)) write_vector(name);
@@ -61,7 +61,7 @@ class Import {
                            fmt::format("block {}", layer));
         if (observer_.cancelled()) throw QuantizeCancelled("interrupted; nothing is left behind");
       }
-      write_vector(kFinalNorm);
+      for (const std::string& name : norm_vectors(config_, final_norm_module(config_))) write_vector(name);
       if (!config_.tie_word_embeddings)
         write_dense(kHeadModule, config_.vocab_size, config_.hidden_size, false);
       writer_->finish({source_->config_json(), source_->tokenizer_files(), quantization_json()});
