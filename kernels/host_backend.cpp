@@ -17,11 +17,11 @@ Buffer HostBackend::allocate(std::size_t bytes) {
 }
 
 void HostBackend::upload(void* destination, const void* source, std::size_t bytes) {
-  std::memcpy(destination, source, bytes);
+  if (bytes != 0) std::memcpy(destination, source, bytes);  // an empty vector's data may be null
 }
 
 void HostBackend::download(void* destination, const void* source, std::size_t bytes) {
-  std::memcpy(destination, source, bytes);
+  if (bytes != 0) std::memcpy(destination, source, bytes);
 }
 
 }  // namespace spqr

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <stdexcept>
 
 namespace spqr {
@@ -94,6 +95,21 @@ void Decoder::load_head(WeightSource& source) {
   norm_ = load_norm(source, final_norm_module(config_), config_.hidden_size);
   if (config_.tie_word_embeddings) return;
   lm_head_ = load_group(source, {{kHeadModule}, {config_.vocab_size}, config_.hidden_size}, false);
+}
+
+AttentionShape Decoder::attention_shape() const {
+  return {.heads = config_.num_attention_heads,
+          .head_dim = config_.head_dim,
+          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(config_.head_dim))),
+          .sliding_window = config_.sliding_window};
+}
+
+std::int64_t query_size(const ModelConfig& config) {
+  return config.num_attention_heads * config.head_dim;
+}
+
+std::int64_t kv_size(const ModelConfig& config) {
+  return config.num_key_value_heads * config.head_dim;
 }
 
 std::size_t matrices_bytes(std::span<const std::int64_t> widths, std::int64_t tokens) {

@@ -31,6 +31,8 @@ class Decoder : public Model {
   virtual std::size_t block_bytes() const = 0;
 
   Backend& backend() { return backend_; }
+  // As the configuration has it, positions told apart by rotation.
+  AttentionShape attention_shape() const;
   // Throws std::runtime_error where the members have a bias and the configuration says that they have none,
   // or the other way round.
   LinearGroup load_group(WeightSource& source, const LinearGroupSpec& spec, bool bias);
@@ -50,6 +52,10 @@ class Decoder : public Model {
   Norm norm_;                 // (hidden_size)
   LinearGroup lm_head_;       // (vocab_size, hidden_size)
 };
+
+// Widths of the projections of queries, and of keys and of values.
+std::int64_t query_size(const ModelConfig& config);
+std::int64_t kv_size(const ModelConfig& config);
 
 // Bytes of matrices of these widths with a row per token. Throws std::invalid_argument where no memory holds
 // so many.

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cmath>
 #include <stdexcept>
 
 #include "models/alibi.h"
@@ -12,12 +11,6 @@
 namespace spqr {
 namespace {
 
-std::int64_t query_size(const ModelConfig& c) {
-  return c.num_attention_heads * c.head_dim;
-}
-std::int64_t kv_size(const ModelConfig& c) {
-  return c.num_key_value_heads * c.head_dim;
-}
 // The MLP reads what attention reads.
 bool shares_norm(const ModelConfig& c) {
   return c.parallel_attn && c.num_ln_in_parallel_attn == 1;
@@ -106,11 +99,9 @@ class Falcon final : public Decoder {
   }
 
   AttentionShape attention_shape() const {
-    const ModelConfig& c = config();
-    return {.heads = c.num_attention_heads,
-            .head_dim = c.head_dim,
-            .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))),
-            .alibi = c.alibi ? alibi_.matrix(c.num_attention_heads, c.max_position_embeddings) : Matrix{}};
+    AttentionShape shape = Decoder::attention_shape();
+    if (config().alibi) shape.alibi = alibi_.matrix(shape.heads, config().max_position_embeddings);
+    return shape;
   }
 
   void check_position(std::int64_t end) const {

@@ -3,19 +3,12 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cmath>
 
 #include "models/decoder.h"
 
 namespace spqr {
 namespace {
 
-std::int64_t query_size(const ModelConfig& c) {
-  return c.num_attention_heads * c.head_dim;
-}
-std::int64_t kv_size(const ModelConfig& c) {
-  return c.num_key_value_heads * c.head_dim;
-}
 // Transformers gives o_proj a bias where LLaMA's configuration says so, and never for Qwen2.
 bool has_o_proj_bias(const ModelConfig& c) {
   return c.attention_bias && c.model_type == "llama";
@@ -83,14 +76,6 @@ class Llama final : public Decoder {
     backend().linear_group(std::array{gate, up}, layer.gate_up, x, &layer.post_attention_layernorm);
     backend().swiglu(gate, gate, up);
     backend().linear_add(x, layer.down_proj, gate);
-  }
-
-  AttentionShape attention_shape() const {
-    const ModelConfig& c = config();
-    return {.heads = c.num_attention_heads,
-            .head_dim = c.head_dim,
-            .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))),
-            .sliding_window = c.sliding_window};
   }
 
   std::size_t block_bytes() const override {

@@ -112,15 +112,11 @@ class Import {
       throw std::runtime_error(fmt::format("{}: {}: {}", job_.model.string(), name, error.what()));
     }
     module.perm = saved.parts.perm;
-    ModuleReport& report = module.report;
-    report = {.module = name, .scheme = "spqr", .m = m, .n = n};
-    report.outliers = static_cast<std::int64_t>(module.packed.col_vals.size());
-    report.bits = bits_per_weight(saved.parts.format, n, report.outlier_share());
-    report.stored_bits = 8.0 * static_cast<double>(container::stored_bytes(module.packed.view())) /
-                         (static_cast<double>(m) * static_cast<double>(n));
+    module.report = {.module = name, .scheme = "spqr", .m = m, .n = n};
+    report_packed(module);
     std::vector<float> stored(static_cast<std::size_t>(m * n));
     dequantize(module.packed.view(), module.perm, stored);
-    report.relative_error = difference(dequantize(saved), stored);
+    module.report.relative_error = difference(dequantize(saved), stored);
     return module;
   }
 

@@ -60,11 +60,7 @@ QuantizedModule pack_parts(SpqrParts parts, std::span<float> w) {
   result.packed = pack(parts);
   result.perm = std::move(parts.perm);
   dequantize(result.packed.view(), result.perm, w);
-  const double weights = static_cast<double>(parts.m) * static_cast<double>(parts.n);
-  ModuleReport& report = result.report;
-  report.outliers = static_cast<std::int64_t>(result.packed.col_vals.size());
-  report.bits = bits_per_weight(parts.format, parts.n, static_cast<double>(report.outliers) / weights);
-  report.stored_bits = 8.0 * static_cast<double>(container::stored_bytes(result.packed.view())) / weights;
+  report_packed(result);
   return result;
 }
 
@@ -149,6 +145,15 @@ void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, s
       for (std::size_t j = 0; j < perm.size(); ++j) target[perm[j]] = row[j];
     }
   }
+}
+
+void report_packed(QuantizedModule& module) {
+  const SpqrMatrix matrix = module.packed.view();
+  const double weights = static_cast<double>(matrix.m) * static_cast<double>(matrix.n);
+  ModuleReport& report = module.report;
+  report.outliers = static_cast<std::int64_t>(matrix.col_vals.size());
+  report.bits = bits_per_weight(matrix.format, matrix.n, static_cast<double>(report.outliers) / weights);
+  report.stored_bits = 8.0 * static_cast<double>(container::stored_bytes(matrix)) / weights;
 }
 
 void count_permutation(QuantizedModule& module, std::size_t sharers) {

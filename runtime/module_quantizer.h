@@ -46,6 +46,8 @@ struct QuantizedModule {
   ModuleReport report;
 };
 
+// Outliers and bits of the packed matrix, into its report.
+void report_packed(QuantizedModule& module);
 // Adds this matrix's part of a permutation that `sharers` matrices have in common to its stored bits.
 void count_permutation(QuantizedModule& module, std::size_t sharers);
 

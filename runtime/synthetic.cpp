@@ -261,11 +261,7 @@ class SyntheticWriter {
       module.report.stored_bits = module.report.bits;
     } else {
       module.packed = pack(random_parts(format, m, n, share, seed));
-      const double weights = static_cast<double>(m) * static_cast<double>(n);
-      module.report.outliers = static_cast<std::int64_t>(module.packed.col_vals.size());
-      module.report.bits = bits_per_weight(format, n, static_cast<double>(module.report.outliers) / weights);
-      module.report.stored_bits =
-          8.0 * static_cast<double>(container::stored_bytes(module.packed.view())) / weights;
+      report_packed(module);
     }
     module.report.module = name;
     module.report.scheme = name_of(scheme);

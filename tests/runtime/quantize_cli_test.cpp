@@ -19,7 +19,7 @@ Arguments command(const Arguments& arguments) {
 }
 
 std::string fixture(const char* name) {
-  return std::string(SPQR_FIXTURES) + "/" + name;
+  return SPQR_FIXTURES "/" + std::string(name);
 }
 
 Arguments stories(const std::string& out, const Arguments& more) {

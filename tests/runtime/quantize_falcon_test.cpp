@@ -42,19 +42,7 @@ QuantizeJob golden_job(const std::string& name, const TemporaryDirectory& direct
 
 // Root mean square of the difference to transformers' logits.
 double logits_error(const SpqrFile& file, const std::string& name) {
-  const ModelConfig config = parse_config(file.info().config_json, name);
-  const std::vector<std::int32_t> ids = golden_ids(name);
-  const auto tokens = static_cast<std::int64_t>(ids.size());
-  const std::unique_ptr<Backend> backend = make_backend("cpu", {});
-  const std::unique_ptr<WeightSource> source = make_weight_source(file);
-  const std::unique_ptr<Model> model = make_model(config, *source, *backend, tokens, {});
-  KvCache cache(*backend, config, tokens, DType::f32);
-  std::vector<float> x(static_cast<std::size_t>(tokens * config.hidden_size));
-  std::vector<float> logits(static_cast<std::size_t>(tokens * config.vocab_size));
-  const Matrix hidden{x.data(), tokens, config.hidden_size};
-  model->embed(hidden, ids);
-  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) model->block(l, hidden, cache.layer(l), 0);
-  model->head({logits.data(), tokens, config.vocab_size}, hidden);
+  const std::vector<float> logits = logits_of(file, golden_ids(name));
   const SafetensorsFile expected = SafetensorsFile::open(golden(name) / "golden.safetensors");
   const auto* values = reinterpret_cast<const float*>(expected.find("logits")->data.data());
   double squares = 0;

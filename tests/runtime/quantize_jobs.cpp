@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
+
+#include "models/model.h"
+
 namespace spqr {
 
 QuantizeJob stories_job(const std::filesystem::path& out, const GivenOptions& options) {
@@ -24,6 +28,22 @@ QuantizeJob stories_job(const std::filesystem::path& out, const GivenOptions& op
 QuantizeSummary quantize(const QuantizeJob& job) {
   TestObserver observer;
   return quantize_model(job, observer);
+}
+
+std::vector<float> logits_of(const SpqrFile& file, const std::vector<std::int32_t>& ids) {
+  const ModelConfig config = parse_config(file.info().config_json, "the file's configuration");
+  const auto tokens = static_cast<std::int64_t>(ids.size());
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {});
+  const std::unique_ptr<WeightSource> source = make_weight_source(file);
+  const std::unique_ptr<Model> model = make_model(config, *source, *backend, tokens, {});
+  KvCache cache(*backend, config, tokens, DType::f32);
+  std::vector<float> x(static_cast<std::size_t>(tokens * config.hidden_size));
+  std::vector<float> logits(static_cast<std::size_t>(tokens * config.vocab_size));
+  const Matrix hidden{x.data(), tokens, config.hidden_size};
+  model->embed(hidden, ids);
+  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) model->block(l, hidden, cache.layer(l), 0);
+  model->head({logits.data(), tokens, config.vocab_size}, hidden);
+  return logits;
 }
 
 void quantize_interrupted(const QuantizeJob& job, int modules) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/spqr_file.h"
 #include "runtime/quantize_pipeline.h"
 
 namespace spqr {
@@ -27,6 +28,8 @@ class TestObserver final : public QuantizeObserver {
 QuantizeJob stories_job(const std::filesystem::path& out, const GivenOptions& options);
 
 QuantizeSummary quantize(const QuantizeJob& job);
+// Logits (tokens, vocab_size) of `ids`, all at once, with the cpu backend and an f32 cache.
+std::vector<float> logits_of(const SpqrFile& file, const std::vector<std::int32_t>& ids);
 // Stops it after so many matrices. Fails the test if it does not stop.
 void quantize_interrupted(const QuantizeJob& job, int modules);
 

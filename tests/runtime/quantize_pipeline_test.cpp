@@ -58,17 +58,7 @@ double loss_of(const std::filesystem::path& path, const std::string& text) {
   const SpqrFile file = SpqrFile::open(path, {});
   const ModelConfig config = parse_config(file.info().config_json, path.string());
   const std::vector<std::int32_t> ids = load_tokenizer(file.info().tokenizer_files)->encode(text, {});
-  const auto tokens = static_cast<std::int64_t>(ids.size());
-  const std::unique_ptr<Backend> backend = make_backend("cpu", {});
-  const std::unique_ptr<WeightSource> source = make_weight_source(file);
-  const std::unique_ptr<Model> model = make_model(config, *source, *backend, tokens, {});
-  KvCache cache(*backend, config, tokens, DType::f32);
-  std::vector<float> x(static_cast<std::size_t>(tokens * config.hidden_size));
-  std::vector<float> logits(static_cast<std::size_t>(tokens * config.vocab_size));
-  const Matrix hidden{x.data(), tokens, config.hidden_size};
-  model->embed(hidden, ids);
-  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) model->block(l, hidden, cache.layer(l), 0);
-  model->head({logits.data(), tokens, config.vocab_size}, hidden);
+  const std::vector<float> logits = logits_of(file, ids);
   const auto vocab = static_cast<std::size_t>(config.vocab_size);
   double sum = 0;
   for (std::size_t t = 0; t + 1 < ids.size(); ++t)
