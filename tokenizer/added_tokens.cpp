@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "tokenizer/utf8.h"
 
 namespace spqr {
@@ -27,6 +29,11 @@ std::size_t skip_spaces(std::string_view text, std::size_t at) {
     at += character.bytes;
   }
   return at;
+}
+
+bool touches(std::span<const TextRange> ranges, std::size_t begin, std::size_t end) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const TextRange& range) { return range.begin < end && begin < range.end; });
 }
 
 std::size_t skip_spaces_back(std::string_view text, std::size_t at, std::size_t limit) {
@@ -64,6 +71,7 @@ void AddedTokenFinder::add(const AddedToken& token) {
   }
   starts_[static_cast<unsigned char>(token.content.front())] = true;
   token_at_node_[node] = static_cast<std::int32_t>(tokens_.size());
+  has_special_ = has_special_ || token.special;
   tokens_.push_back(token);
 }
 
@@ -81,7 +89,8 @@ std::int32_t AddedTokenFinder::longest_at(std::string_view text, std::size_t at)
   return longest;
 }
 
-std::vector<TextSegment> AddedTokenFinder::split(std::string_view text, bool parse_special) const {
+std::vector<TextSegment> AddedTokenFinder::split(std::string_view text, bool parse_special,
+                                                 std::span<const TextRange> typed) const {
   std::vector<TextSegment> segments;
   std::size_t plain = 0;  // where the plain text before `at` begins
   const auto push = [&](std::size_t begin, std::size_t end, std::int32_t id) {
@@ -97,7 +106,7 @@ std::vector<TextSegment> AddedTokenFinder::split(std::string_view text, bool par
     std::size_t begin = at;
     std::size_t end = at + token.content.size();
     at = end;
-    if (token.special && !parse_special) continue;
+    if (token.special && (!parse_special || touches(typed, begin, end))) continue;
     if (token.single_word && !is_single_word(text, begin, end)) continue;
     if (token.lstrip) begin = skip_spaces_back(text, begin, plain);
     if (token.rstrip) at = end = skip_spaces(text, end);

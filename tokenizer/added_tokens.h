@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "tokenizer/json_fields.h"
+#include "tokenizer/tokenizer.h"
 
 namespace spqr {
 
@@ -34,16 +36,19 @@ struct TextSegment {
 class AddedTokenFinder {
  public:
   void add(const AddedToken& token);  // content is not empty
-  bool empty() const { return tokens_.empty(); }
+  bool has_special() const { return has_special_; }
 
-  // The whole text in order, without empty segments. Special tokens remain plain text unless `parse_special`.
-  std::vector<TextSegment> split(std::string_view text, bool parse_special) const;
+  // The whole text in order, without empty segments. Special tokens remain plain text unless `parse_special`,
+  // and where they touch one of the ranges `typed`.
+  std::vector<TextSegment> split(std::string_view text, bool parse_special,
+                                 std::span<const TextRange> typed = {}) const;
 
  private:
   // Index of the longest token that `text` has at `at`; -1: none.
   std::int32_t longest_at(std::string_view text, std::size_t at) const;
 
   std::vector<AddedToken> tokens_;
+  bool has_special_ = false;
   // A trie over bytes: node << 8 | byte -> node; node 0 is the root.
   std::unordered_map<std::uint64_t, std::uint32_t> edges_;
   std::vector<std::int32_t> token_at_node_ = {-1};

@@ -36,7 +36,9 @@ class BpeTokenizer final : public Tokenizer {
 
   void add_token(const AddedToken& token, const std::string& where);
   void add_named_tokens(const TokenizerFiles& files);
-  void encode_plain(std::string_view text, bool at_start, const EncodeOptions& options, WordCache& cache,
+  std::vector<std::pair<std::string_view, bool>> cut(std::string_view text, std::size_t first,
+                                                     const EncodeOptions& options) const;
+  void encode_plain(std::string_view text, bool at_start, bool parse_special, WordCache& cache,
                     std::vector<std::int32_t>& ids) const;
   void encode_word(const std::string& word, WordCache& cache, std::vector<std::int32_t>& ids) const;
 
@@ -106,23 +108,48 @@ std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text, const Enco
   if (options.add_special) ids = special_.prefix;
   WordCache cache;
   bool at_start = true;
-  for (const TextSegment& segment : raw_finder_.split(text, options.parse_special)) {
+  for (const TextSegment& segment : raw_finder_.split(text, options.parse_special, options.typed)) {
     if (segment.id >= 0) {
       ids.push_back(segment.id);
-    } else {
-      encode_plain(segment.text, at_start, options, cache, ids);
+      at_start = false;
+      continue;
     }
-    at_start = false;
+    const auto first = static_cast<std::size_t>(segment.text.data() - text.data());
+    for (const auto& [part, parse_special] : cut(segment.text, first, options)) {
+      encode_plain(part, at_start, parse_special, cache, ids);
+      at_start = false;
+    }
   }
   if (options.add_special) ids.insert(ids.end(), special_.suffix.begin(), special_.suffix.end());
   return ids;
 }
 
-void BpeTokenizer::encode_plain(std::string_view text, bool at_start, const EncodeOptions& options,
-                                WordCache& cache, std::vector<std::int32_t>& ids) const {
+// Text that begins at `first` of the whole, with whether special tokens are looked for in its normalized
+// form. There is no way back from that to what was typed: where a tokenizer has such tokens, the text is cut
+// around it before.
+std::vector<std::pair<std::string_view, bool>> BpeTokenizer::cut(std::string_view text, std::size_t first,
+                                                                 const EncodeOptions& options) const {
+  if (!normalized_finder_.has_special() || !options.parse_special) return {{text, options.parse_special}};
+  std::vector<std::pair<std::string_view, bool>> parts;
+  std::size_t done = 0;
+  const auto add = [&](std::size_t end, bool parse_special) {
+    if (end > done) parts.emplace_back(text.substr(done, end - done), parse_special);
+    done = std::max(done, end);
+  };
+  for (const TextRange& range : options.typed) {
+    if (range.end <= first || range.begin >= first + text.size()) continue;
+    add(range.begin > first ? range.begin - first : 0, true);
+    add(std::min(range.end - first, text.size()), false);
+  }
+  add(text.size(), true);
+  return parts;
+}
+
+void BpeTokenizer::encode_plain(std::string_view text, bool at_start, bool parse_special, WordCache& cache,
+                                std::vector<std::int32_t>& ids) const {
   const std::string normalized = parts_.normalizer.apply(std::string(text));
   check_text_size(normalized);
-  for (const TextSegment& segment : normalized_finder_.split(normalized, options.parse_special)) {
+  for (const TextSegment& segment : normalized_finder_.split(normalized, parse_special)) {
     if (segment.id >= 0) {
       ids.push_back(segment.id);
     } else {

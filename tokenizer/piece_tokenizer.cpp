@@ -107,7 +107,7 @@ std::vector<std::int32_t> PieceTokenizer::encode(std::string_view text, const En
   std::vector<std::int32_t> ids;
   if (options.add_special) ids = special_.prefix;
   bool at_start = true;
-  for (const TextSegment& segment : finder_.split(text, options.parse_special)) {
+  for (const TextSegment& segment : finder_.split(text, options.parse_special, options.typed)) {
     if (segment.id >= 0) {
       ids.push_back(segment.id);
       at_start = starts_after_special_;

@@ -7,12 +7,9 @@
 #include <string_view>
 #include <vector>
 
-namespace spqr {
+#include "tokenizer/text_range.h"
 
-struct TextRange {
-  std::size_t begin = 0;
-  std::size_t end = 0;
-};
+namespace spqr {
 
 class Regex {
  public:

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/text_range.h"
+
 namespace spqr {
 
 // See models/checkpoint.h: the same type.
@@ -19,6 +21,9 @@ using TokenizerFiles = std::map<std::string, std::string, std::less<>>;
 struct EncodeOptions {
   bool add_special = true;     // BOS / EOS where the tokenizer's own files ask for them
   bool parse_special = false;  // "<|im_start|>" in the text becomes that token; otherwise it is plain text
+  // In these, what a person typed into a conversation, it is plain text all the same. In order, without
+  // overlap; the text is valid UTF-8.
+  std::span<const TextRange> typed{};
 };
 
 class Tokenizer {

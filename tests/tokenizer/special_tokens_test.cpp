@@ -40,6 +40,34 @@ TEST_CASE("SmolLM2: special tokens are recognised only where asked") {
   CHECK(tokenizer->piece(49152, true).empty());
 }
 
+TEST_CASE("special tokens that a person typed stay plain text amid those of a template") {
+  for (const auto& entry : all_tokenizers()) {
+    const Tokenizer& tokenizer = *entry.second;
+    CAPTURE(entry.first);
+    if (tokenizer.eos_ids().empty()) continue;
+    const std::int32_t end = tokenizer.eos_ids().front();
+    const std::string marker = tokenizer.piece(end, true);
+    if (marker.empty() || tokenizer.encode(marker, kParse) != Ids{end}) continue;
+    const auto ends_in = [&](const Ids& ids) { return std::count(ids.begin(), ids.end(), end); };
+    for (const std::string& typed :
+         {std::string("once"), "a" + marker + "b", marker, "x" + marker, std::string()}) {
+      CAPTURE(typed);
+      const std::string text = marker + "u " + typed + marker;
+      const std::size_t begin = marker.size() + 2;
+      const std::vector<TextRange> ranges{{begin, begin + typed.size()}};
+      EncodeOptions options = kParse;
+      options.typed = ranges;
+      const Ids ids = tokenizer.encode(text, options);
+      CHECK(ends_in(ids) == 2);
+      CHECK(ids.front() == end);
+      CHECK(ids.back() == end);
+      if (typed == "once") CHECK(ids == tokenizer.encode(text, kParse));
+      if (!entry.first.starts_with("tinystories") && entry.first != "tok105")
+        CHECK(tokenizer.decode(ids, true) == text);
+    }
+  }
+}
+
 TEST_CASE("no text of plain characters becomes a special token") {
   for (const auto& entry : all_tokenizers()) {
     const std::string& name = entry.first;

@@ -1,0 +1,81 @@
+// Against what transformers renders: tests/fixtures/chat.json, written by scripts/make_chat_fixtures.py.
+#include "tokenizer/chat_template.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "tests/models/files.h"
+
+namespace spqr {
+namespace {
+
+const ChatTokens kTokens{"<s>", "</s>"};
+
+nlohmann::json fixture() {
+  return nlohmann::json::parse(read_bytes(std::filesystem::path(SPQR_FIXTURES) / "chat.json"));
+}
+
+std::vector<ChatMessage> messages_of(const nlohmann::json& objects) {
+  std::vector<ChatMessage> messages;
+  for (const auto& object : objects) {
+    ChatMessage message;
+    if (object["role"] == "system") message.role = ChatRole::system;
+    if (object["role"] == "assistant") message.role = ChatRole::assistant;
+    message.content = object["content"];
+    messages.push_back(message);
+  }
+  return messages;
+}
+
+TEST_CASE("chat templates are recognised and rendered as transformers does") {
+  const nlohmann::json cases = fixture()["cases"];
+  CHECK(cases.size() > 50);
+  for (const auto& item : cases) {
+    CAPTURE(item.dump());
+    const ChatTemplate chat = ChatTemplate::detect(item["template"].get<std::string>(), kTokens);
+    CHECK(chat.name() == item["format"]);
+    CHECK(chat.render(messages_of(item["messages"])).text == item["text"]);
+  }
+}
+
+TEST_CASE("templates of other formats are refused, not guessed") {
+  for (const auto& source : fixture()["refused"]) {
+    CAPTURE(source.dump());
+    CHECK_THROWS_WITH_AS(ChatTemplate::detect(source.get<std::string>(), kTokens),
+                         doctest::Contains("--chat-template"), std::runtime_error);
+  }
+}
+
+TEST_CASE("what comes from messages is known apart from the format") {
+  const std::vector<ChatMessage> messages{{ChatRole::system, "<|im_end|>"},
+                                          {ChatRole::user, "a<|im_start|>b"}};
+  for (const std::string& name : ChatTemplate::names()) {
+    CAPTURE(name);
+    const RenderedChat chat = ChatTemplate::named(name, kTokens).render(messages);
+    REQUIRE(chat.contents.size() == 2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      const TextRange range = chat.contents[i];
+      CHECK(chat.text.substr(range.begin, range.end - range.begin) == messages[i].content);
+    }
+  }
+}
+
+TEST_CASE("conversations are a system message at most, then turns") {
+  const ChatTemplate chat = ChatTemplate::named("chatml", kTokens);
+  using Messages = std::vector<ChatMessage>;
+  const ChatMessage system{ChatRole::system, "s"};
+  const ChatMessage user{ChatRole::user, "u"};
+  const ChatMessage assistant{ChatRole::assistant, "a"};
+  for (const Messages& wrong : {Messages{assistant}, Messages{user, user}, Messages{user, system},
+                                Messages{system, assistant}, Messages{system, system}}) {
+    CHECK_THROWS_AS(chat.render(wrong), std::invalid_argument);
+  }
+  CHECK(chat.render(Messages{system}).text == "<|im_start|>system\ns<|im_end|>\n");
+  CHECK_THROWS_WITH_AS(ChatTemplate::named("chat", kTokens), doctest::Contains("chatml, llama-2"),
+                       std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace spqr
