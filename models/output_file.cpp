@@ -59,6 +59,20 @@ void OutputFile::sync() {
   if (::fsync(fd_) != 0) fail("cannot be written to disk");
 }
 
+void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write) {
+  const std::filesystem::path partial = path.string() + ".partial";
+  OutputFile out(partial, OutputFile::Mode::create);
+  try {
+    write(out);
+    out.sync();
+    rename_file(partial, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    throw;
+  }
+}
+
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     throw std::runtime_error(

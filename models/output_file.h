@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -31,6 +32,10 @@ class OutputFile {
   std::filesystem::path path_;
   int fd_;
 };
+
+// A file that appears, or is replaced, as a whole: `write` fills a temporary one beside it, which is removed
+// where it throws.
+void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write);
 
 // Renames, replacing `to`, and makes the renaming durable.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -322,6 +322,12 @@ const std::vector<SafetensorsTensor>& SpqrFile::tensors() const {
   return state_->file.tensors();
 }
 
+std::string SpqrFile::checksum() const {
+  std::string all;
+  for (const auto& [key, value] : state_->file.metadata()) all += key + '\0' + value + '\0';
+  return container::checksum(std::as_bytes(std::span(all)));
+}
+
 void SpqrFile::verify() const {
   for (const SafetensorsTensor& t : state_->file.tensors()) {
     if (t.name.starts_with(container::kPaddingPrefix)) continue;

@@ -57,6 +57,8 @@ class SpqrFile {
   std::optional<TensorView> find_tensor(std::string_view name) const;
   // All that is in the container, in the file's order.
   const std::vector<SafetensorsTensor>& tensors() const;
+  // Of all that it holds, the tensors through their own: XXH3-64, 16 lower-case hexadecimal digits.
+  std::string checksum() const;
   // Checks every tensor's checksum; throws naming the first that differs.
   void verify() const;
 

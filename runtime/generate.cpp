@@ -77,11 +77,14 @@ class Generation {
       if (static_cast<std::int64_t>(result_.ids.size()) == options_.max_tokens)
         continue;  // its logits are not needed
       if (session_.length() == session_.context()) {
-        if (!options_.context_shift) {
+        const std::vector<std::int32_t> kept = shortened(id);
+        if (kept.empty()) {
           result_.reason = FinishReason::context;
           break;
         }
-        logits = shift(id);
+        session_.rewind(0);
+        ++result_.shifts;
+        logits = session_.forward(kept, callbacks_.interrupted);
       } else {
         logits = session_.forward(std::span(&id, 1), callbacks_.interrupted);
       }
@@ -122,9 +125,15 @@ class Generation {
     return !callbacks_.text || callbacks_.text(text);
   }
 
-  // Keeps the first token (BOS) and the later half of the sequence with `last` behind it, and evaluates them
-  // anew: exact, if not free.
-  std::span<const float> shift(std::int32_t last) {
+  // What to go on from where the context is full, `last` being the newest token; empty: nothing. It is
+  // evaluated anew: exact, if not free.
+  std::vector<std::int32_t> shortened(std::int32_t last) const {
+    if (options_.context_shift) return later_half(last);
+    return callbacks_.make_room ? callbacks_.make_room(result_.ids) : std::vector<std::int32_t>();
+  }
+
+  // The first token (BOS) and the later half of the sequence with `last` behind it.
+  std::vector<std::int32_t> later_half(std::int32_t last) const {
     const std::span<const std::int32_t> ids = session_.ids();  // as many as the context holds
     const std::size_t keep = std::max<std::size_t>(1, ids.size() / 2);
     const bool bos =
@@ -134,9 +143,7 @@ class Generation {
     const auto latest = ids.last(keep - kept.size() - 1);
     kept.insert(kept.end(), latest.begin(), latest.end());
     kept.push_back(last);
-    session_.rewind(0);
-    ++result_.shifts;
-    return session_.forward(kept, callbacks_.interrupted);
+    return kept;
   }
 
   Session& session_;

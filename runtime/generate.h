@@ -38,9 +38,12 @@ struct GenerateResult {
 
 // What is called while generating. `text` gets whole UTF-8 characters (or ids, without a tokenizer) and
 // returns whether to go on; `interrupted` is asked before each token and between the blocks of the model.
+// `make_room` is asked when the context is full, with what was generated so far, for a shorter sequence to go
+// on from, which ends in that; empty: generation stops.
 struct GenerateCallbacks {
   std::function<bool(std::string_view)> text;
   StopCheck interrupted;
+  std::function<std::vector<std::int32_t>(std::span<const std::int32_t> generated)> make_room;
 };
 
 // Throws std::runtime_error if the prompt is empty or does not fit the context.

@@ -51,6 +51,19 @@ void Session::rewind(std::int64_t tokens) {
   ids_.resize(static_cast<std::size_t>(tokens));
 }
 
+std::span<const std::int32_t> Session::rewind_to(std::span<const std::int32_t> ids) {
+  if (ids.empty()) return ids;
+  const auto held = static_cast<std::size_t>(std::ranges::mismatch(ids_, ids).in1 - ids_.begin());
+  const std::size_t common = std::min(held, ids.size() - 1);
+  rewind(static_cast<std::int64_t>(common));
+  return ids.subspan(common);
+}
+
+void Session::adopt(std::vector<std::int32_t> ids) {
+  cache_->set_length(static_cast<std::int64_t>(ids.size()));
+  ids_ = std::move(ids);
+}
+
 void Session::run_blocks(std::span<const std::int32_t> ids, const StopCheck& stop,
                          const std::function<void(Matrix x, std::int64_t first, bool last)>& each) {
   const auto total = static_cast<std::int64_t>(ids.size());

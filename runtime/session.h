@@ -57,8 +57,16 @@ class Session {
   std::int64_t length() const { return cache_->length(); }    // tokens in the cache
   std::span<const std::int32_t> ids() const { return ids_; }  // these
   std::int64_t context() const { return cache_->capacity(); }
+  Backend& backend() { return *backend_; }
+  const KvCache& cache() const { return *cache_; }
   // Forgets all but the first `tokens`. Throws std::invalid_argument where there are fewer.
   void rewind(std::int64_t tokens);
+  // Rewinds to what the sequence has in common with `ids`, and returns the rest of them, at least one; empty
+  // where `ids` is empty.
+  std::span<const std::int32_t> rewind_to(std::span<const std::int32_t> ids);
+  // The sequence is `ids`, whose keys and values somebody has put into the cache. Throws
+  // std::invalid_argument where it does not hold so many.
+  void adopt(std::vector<std::int32_t> ids);
 
   // Appends ids to the sequence and returns the logits (vocab_size) after the last one. Valid until the next
   // call. Throws std::out_of_range where they do not fit the context, std::invalid_argument for ids outside

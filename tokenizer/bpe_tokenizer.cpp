@@ -107,7 +107,7 @@ std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text, const Enco
   std::vector<std::int32_t> ids;
   if (options.add_special) ids = special_.prefix;
   WordCache cache;
-  bool at_start = true;
+  bool at_start = !options.continues;
   for (const TextSegment& segment : raw_finder_.split(text, options.parse_special, options.typed)) {
     if (segment.id >= 0) {
       ids.push_back(segment.id);

@@ -101,8 +101,8 @@ ChatTemplate ChatTemplate::detect(std::string_view source, const ChatTokens& tok
 }
 
 std::string ChatTemplate::end_of_answer() const {
-  return std::string(
-      trimmed(format_.after_assistant.empty() ? format_.before_user : format_.after_assistant));
+  const std::string_view end = trimmed(format_.after_assistant);
+  return std::string(end.empty() ? trimmed(format_.before_user) : end);
 }
 
 RenderedChat ChatTemplate::render(std::span<const ChatMessage> messages) const {

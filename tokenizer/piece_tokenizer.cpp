@@ -106,7 +106,7 @@ std::vector<std::int32_t> PieceTokenizer::encode(std::string_view text, const En
   text = checked_text(text, repaired);
   std::vector<std::int32_t> ids;
   if (options.add_special) ids = special_.prefix;
-  bool at_start = true;
+  bool at_start = !options.continues;
   for (const TextSegment& segment : finder_.split(text, options.parse_special, options.typed)) {
     if (segment.id >= 0) {
       ids.push_back(segment.id);

@@ -24,6 +24,8 @@ struct EncodeOptions {
   // In these, what a person typed into a conversation, it is plain text all the same. In order, without
   // overlap; the text is valid UTF-8.
   std::span<const TextRange> typed{};
+  // The text goes on after other tokens: it gets no space in front as the start of a text does.
+  bool continues = false;
 };
 
 class Tokenizer {

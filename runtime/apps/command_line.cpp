@@ -1,6 +1,7 @@
 #include "runtime/apps/command_line.h"
 
 #include <fmt/core.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,9 +46,14 @@ std::vector<std::string> with_long_names(int argc, char** argv) {
 }
 
 std::atomic<int> interrupts{0};
+std::atomic<bool> got_sigterm{false};
+std::optional<termios> terminal;  // as it was at the start
 
 void on_interrupt(int signal) {
-  if (interrupts.fetch_add(1) > 0) _exit(128 + signal);
+  if (signal == SIGTERM) got_sigterm = true;
+  if (interrupts.fetch_add(1) == 0) return;
+  if (terminal) tcsetattr(STDIN_FILENO, TCSANOW, &*terminal);
+  _exit(128 + signal);
 }
 
 }  // namespace
@@ -95,6 +102,8 @@ bool print(std::string_view text) {
 }
 
 void install_interrupt_handler() {
+  termios now = {};
+  if (!terminal && tcgetattr(STDIN_FILENO, &now) == 0) terminal = now;
   struct sigaction action = {};
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
@@ -104,6 +113,14 @@ void install_interrupt_handler() {
 
 bool interrupted() {
   return interrupts.load() > 0;
+}
+
+bool terminated() {
+  return got_sigterm.load();
+}
+
+void forget_interrupt() {
+  interrupts = 0;
 }
 
 }  // namespace spqr

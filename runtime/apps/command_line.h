@@ -21,19 +21,24 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Adds -h/--help and --version, parses (llama.cpp's short names of several letters are understood), rejects positional
-// arguments beyond those that `options` names, and calls `body`. Exceptions become one line on standard error:
+// Adds -h/--help and --version, parses (llama.cpp's short names of several letters are understood), rejects
+// positional arguments beyond those that `options` names, and calls `body`. Exceptions become one line on
+// standard error:
 //   tool: error: sentence
 // Call it from main and return what it returns.
 int run_tool(int argc, char** argv, cxxopts::Options& options,
              const std::function<int(const cxxopts::ParseResult&)>& body);
 
-// Writes to standard output, at once. False: its reader has gone away (and SIGPIPE is ignored). Throws std::runtime_error where
-// it cannot be written, e.g. to a full disk.
+// Writes to standard output, at once. False: its reader has gone away (and SIGPIPE is ignored). Throws
+// std::runtime_error where it cannot be written, e.g. to a full disk.
 bool print(std::string_view text);
 
 // First Ctrl-C (or SIGTERM) sets the flag, a second one ends the process. Idempotent.
 void install_interrupt_handler();
 bool interrupted();
+// Whether that was a SIGTERM.
+bool terminated();
+// Clears the flag after a Ctrl-C: what it was meant for has stopped.
+void forget_interrupt();
 
 }  // namespace spqr

@@ -1,13 +1,18 @@
-// spqr-run: streams the continuation of a prompt.
+// spqr-run: streams the continuation of a prompt, or talks with a person.
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "models/json.h"
+#include "runtime/apps/chat.h"
+#include "runtime/apps/sampler_options.h"
 #include "runtime/apps/session_options.h"
+#include "runtime/apps/timings.h"
 #include "runtime/generate.h"
+#include "runtime/prompt_cache.h"
 #include "runtime/text_input.h"
 
 namespace {
@@ -26,44 +31,15 @@ void add_run_options(cxxopts::Options& options) {
       "r,stop", "text that ends generation; may be given several times",
       cxxopts::value<std::vector<std::string>>())(
       "context-shift", "when the context is full, forget the older half of it and go on")(
-      "json", "print one JSON object instead of text");
-  options.add_options("sampling")("temp", "temperature; 0: always the most likely token",
-                                  cxxopts::value<float>()->default_value("0.8"))(
-      "top-k", "choose among the K most likely; 0: all", cxxopts::value<std::int32_t>()->default_value("40"))(
-      "top-p", "choose among the most likely that make up P", cxxopts::value<float>()->default_value("0.95"))(
-      "min-p", "leave out what is less than P times as likely as the best",
-      cxxopts::value<float>()->default_value("0.05"))("repeat-penalty",
-                                                      "divide the logits of recent tokens; 1: off",
-                                                      cxxopts::value<float>()->default_value("1.0"))(
-      "repeat-last-n", "tokens that count as recent; 0: none, -1: all",
-      cxxopts::value<std::int32_t>()->default_value("64"))("presence-penalty",
-                                                           "taken off the logits of recent tokens",
-                                                           cxxopts::value<float>()->default_value("0.0"))(
-      "frequency-penalty", "the same, times how often they occur",
-      cxxopts::value<float>()->default_value("0.0"))("s,seed", "seed; -1: a random one",
-                                                     cxxopts::value<std::int64_t>()->default_value("-1"));
-}
-
-SamplerOptions sampler_options(const cxxopts::ParseResult& parsed) {
-  SamplerOptions options;
-  options.temperature = parsed["temp"].as<float>();
-  options.top_k = parsed["top-k"].as<std::int32_t>();
-  options.top_p = parsed["top-p"].as<float>();
-  options.min_p = parsed["min-p"].as<float>();
-  options.repeat_penalty = parsed["repeat-penalty"].as<float>();
-  options.repeat_last_n = parsed["repeat-last-n"].as<std::int32_t>();
-  options.presence_penalty = parsed["presence-penalty"].as<float>();
-  options.frequency_penalty = parsed["frequency-penalty"].as<float>();
-  const auto seed = parsed["seed"].as<std::int64_t>();
-  if (seed < -1)
-    throw UsageError(fmt::format("--seed is {}, expected 0 or more, or -1 for a random one", seed));
-  options.seed = seed < 0 ? std::random_device{}() : static_cast<std::uint64_t>(seed);
-  try {
-    validate(options);
-  } catch (const std::invalid_argument& error) {
-    throw UsageError(error.what());
-  }
-  return options;
+      "json", "print one JSON object instead of text")(
+      "prompt-cache", "a file that keeps what was evaluated for the next time",
+      cxxopts::value<std::string>());
+  options.add_options("conversation")(
+      "conversation",
+      "talk with the model (-cnv); so it does at a terminal without -p. -p is the first message")(
+      "system-prompt", "what the model is told before everything (-sys)", cxxopts::value<std::string>())(
+      "chat-template", "the model's own; otherwise its NAME, or a FILE with it in Jinja",
+      cxxopts::value<std::string>());
 }
 
 GenerateOptions generate_options(const cxxopts::ParseResult& parsed) {
@@ -114,7 +90,7 @@ std::string prompt_text(const cxxopts::ParseResult& parsed) {
     if (text.ends_with('\n')) text.pop_back();  // which editors add
     return text;
   }
-  if (parsed.count("prompt") == 0) throw UsageError("no prompt; give one with -p TEXT or -f FILE");
+  if (parsed.count("prompt") == 0) return {};
   const auto text = parsed["prompt"].as<std::string>();
   return parsed.count("escape") > 0 ? unescape(text) : text;
 }
@@ -124,20 +100,6 @@ std::vector<std::int32_t> prompt_ids(const Session& session, const std::string& 
     return session.tokenizer()->encode(text, {.add_special = true, .parse_special = parse_special});
   return parse_token_ids(text, session.config().vocab_size,
                          "the model has no tokenizer and takes token ids only");
-}
-
-struct Speed {
-  double prompt, decode, gb_per_s;  // tokens/s, tokens/s, 1e9 bytes/s read while decoding
-};
-
-Speed speed_of(const Session& session, const GenerateResult& result) {
-  const double bytes =
-      static_cast<double>(result.decode_passes) * static_cast<double>(session.bytes_per_token()) +
-      static_cast<double>(result.decode_cache_tokens) *
-          static_cast<double>(session.plan().needs.cache_per_token);
-  const double seconds = std::max(result.decode_seconds, 1e-9);
-  return {static_cast<double>(result.prompt_tokens) / std::max(result.prompt_seconds, 1e-9),
-          static_cast<double>(result.decode_passes) / seconds, bytes / seconds / 1e9};
 }
 
 void print_json(const Session& session, const GenerateResult& result, std::uint64_t seed) {
@@ -159,45 +121,66 @@ void print_json(const Session& session, const GenerateResult& result, std::uint6
   print(fmt::format("{}\n", to_text(object)));
 }
 
-void print_timings(const Session& session, const GenerateResult& result) {
-  const Speed speed = speed_of(session, result);
-  fmt::print(stderr,
-             "\nload {:.0f} ms | prompt {} tokens, {:.1f} tokens/s | decode {} tokens, {:.1f} tokens/s, "
-             "{:.1f} GB/s\n",
-             1000 * session.load_seconds(), result.prompt_tokens, speed.prompt, result.ids.size(),
-             speed.decode, speed.gb_per_s);
-  if (result.shifts > 0) fmt::print(stderr, "the context was full {} times and was shifted\n", result.shifts);
-  if (result.reason == FinishReason::context) {
-    fmt::print(stderr,
-               "stopped: the context of {} tokens is full; -c makes it larger, --context-shift goes on "
-               "without the oldest\n",
-               session.context());
-  }
+bool wants_conversation(const cxxopts::ParseResult& parsed) {
+  const bool prompt = parsed.count("prompt") + parsed.count("file") > 0;
+  const bool terminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+  const bool json = parsed.count("json") > 0;
+  const bool asked = parsed.count("conversation") > 0;
+  if (asked && json) throw UsageError("--json is for one answer, not for a conversation");
+  if (!asked && !prompt && (json || !terminal))
+    throw UsageError("no prompt; give one with -p TEXT or -f FILE");
+  if (!asked && prompt && parsed.count("system-prompt") + parsed.count("chat-template") > 0)
+    throw UsageError("-sys and --chat-template are for conversations; give -cnv too");
+  return asked || !prompt;
 }
 
-int run(const cxxopts::ParseResult& parsed) {
-  const SamplerOptions sampling = sampler_options(parsed);
-  const GenerateOptions generating = generate_options(parsed);
-  const std::string text = prompt_text(parsed);
-  const bool json = parsed.count("json") > 0;
-  const SessionOptions opening = session_options(parsed);
-  std::signal(SIGPIPE, SIG_IGN);
-  install_interrupt_handler();
+ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given) {
+  ChatTokens tokens;
+  if (tokenizer.bos_id() >= 0) tokens.bos = tokenizer.piece(tokenizer.bos_id(), true);
+  if (!tokenizer.eos_ids().empty()) tokens.eos = tokenizer.piece(tokenizer.eos_ids().front(), true);
+  if (!given.empty())
+    return std::filesystem::exists(given) ? ChatTemplate::detect(read_text(given), tokens)
+                                          : ChatTemplate::named(given, tokens);
+  if (tokenizer.chat_template().empty())
+    throw std::runtime_error(
+        "the model has no chat template; give one with --chat-template, or a prompt with -p for text that "
+        "goes on");
+  return ChatTemplate::detect(tokenizer.chat_template(), tokens);
+}
 
-  Session session(opening);
+void announce(const Session& session, const SamplerOptions& sampling) {
   fmt::print(stderr, "backend {}, context {} tokens, seed {}\n", session.backend_name(), session.context(),
              sampling.seed);
+}
+
+int converse(Session& session, const cxxopts::ParseResult& parsed, const ChatOptions& options) {
+  if (session.tokenizer() == nullptr)
+    throw std::runtime_error("the model has no tokenizer: there is no talking with it");
+  const auto text_of = [&](const char* name) {
+    return parsed.count(name) > 0 ? parsed[name].as<std::string>() : std::string();
+  };
+  Conversation conversation(session, chat_template(*session.tokenizer(), text_of("chat-template")),
+                            text_of("system-prompt"));
+  announce(session, options.sampling);
+  return run_chat(session, conversation, options);
+}
+
+int complete(Session& session, const cxxopts::ParseResult& parsed, const std::string& text,
+             const SamplerOptions& sampling, const GenerateOptions& generating) {
+  const bool json = parsed.count("json") > 0;
+  announce(session, sampling);
   if (session.tokenizer() == nullptr)
     fmt::print(stderr, "warning: the model has no tokenizer: it takes and prints token ids\n");
-  const auto ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
-  require_room(session, ids);
+  const std::vector<std::int32_t> ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
+  const std::span<const std::int32_t> rest = session.rewind_to(ids);
+  require_room(session, rest);
   if (!json && parsed.count("no-display-prompt") == 0) print(text);
 
   Sampler sampler(sampling);
   GenerateCallbacks callbacks;
   if (!json) callbacks.text = print;
   callbacks.interrupted = interrupted;
-  const GenerateResult result = generate(session, sampler, ids, generating, callbacks);
+  const GenerateResult result = generate(session, sampler, rest, generating, callbacks);
   if (json) {
     print_json(session, result, sampling.seed);
   } else {
@@ -207,11 +190,30 @@ int run(const cxxopts::ParseResult& parsed) {
   return kExitGood;
 }
 
+int run(const cxxopts::ParseResult& parsed) {
+  const bool conversation = wants_conversation(parsed);
+  const SamplerOptions sampling = sampler_options(parsed);
+  const GenerateOptions generating = generate_options(parsed);
+  const std::string text = prompt_text(parsed);
+  const SessionOptions opening = session_options(parsed);
+  const std::string cache = parsed.count("prompt-cache") > 0 ? parsed["prompt-cache"].as<std::string>() : "";
+  std::signal(SIGPIPE, SIG_IGN);
+  install_interrupt_handler();
+
+  Session session(opening);
+  if (!cache.empty() && std::filesystem::exists(cache)) load_prompt_cache(session, cache);
+  const int status = conversation ? converse(session, parsed, {text, sampling, generating})
+                                  : complete(session, parsed, text, sampling, generating);
+  if (!cache.empty()) save_prompt_cache(session, cache);
+  return status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   cxxopts::Options options("spqr-run", "Streams what a model makes of a prompt.");
   spqr::add_session_options(options);
   add_run_options(options);
+  spqr::add_sampler_options(options);
   return spqr::run_tool(argc, argv, options, run);
 }

@@ -1,0 +1,32 @@
+// Lines that a person types: edited and remembered at a terminal, plain from anything else.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace spqr {
+
+enum class Typed : std::uint8_t { line, interrupted, end };
+
+class LineReader {
+ public:
+  // edited: standard input and output are terminals.
+  explicit LineReader(bool edited);
+  ~LineReader();
+  LineReader(const LineReader&) = delete;
+  LineReader& operator=(const LineReader&) = delete;
+
+  // One line without its newline, valid UTF-8 (what is not becomes U+FFFD); a pasted text may have several.
+  // The prompt is shown only where lines are edited; colour sequences in it stand between pairs of '\1'.
+  // interrupted: a signal came (see interrupted()), and what was typed is forgotten.
+  Typed read(const std::string& prompt, std::string& line);
+  // Puts a text into the history, if lines are edited.
+  void remember(const std::string& text);
+
+ private:
+  struct Editor;
+  std::unique_ptr<Editor> editor_;  // null: not edited
+};
+
+}  // namespace spqr

@@ -1,0 +1,18 @@
+// How fast a generation was.
+#pragma once
+
+#include "runtime/generate.h"
+#include "runtime/session.h"
+
+namespace spqr {
+
+struct Speed {
+  double prompt, decode, gb_per_s;  // tokens/s, tokens/s, 1e9 bytes/s read while decoding
+};
+
+Speed speed_of(const Session& session, const GenerateResult& result);
+
+// One line, to standard error, and a sentence for what the context had no room for.
+void print_timings(const Session& session, const GenerateResult& result);
+
+}  // namespace spqr

@@ -1,0 +1,162 @@
+#include "runtime/conversation.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+
+namespace spqr {
+namespace {
+
+// Where the oldest turns leave, they leave this part of the context free: making room costs an evaluation of
+// what stays.
+constexpr std::int64_t kFreedPart = 4;
+// A new message finds at least this part free for its answer.
+constexpr std::int64_t kAnswerPart = 8;
+
+}  // namespace
+
+Conversation::Conversation(Session& session, ChatTemplate format, std::string system)
+    : session_(session), format_(std::move(format)), system_(std::move(system)) {}
+
+void Conversation::set_system(std::string text) {
+  system_ = std::move(text);
+  if (!turns_.empty()) turns_.front().prompt_ids = encode_prompt(0);
+}
+
+std::vector<ChatMessage> Conversation::messages() const {
+  std::vector<ChatMessage> messages;
+  if (!system_.empty()) messages.push_back({ChatRole::system, system_});
+  for (const Turn& turn : turns_) {
+    messages.push_back({ChatRole::user, turn.user});
+    messages.push_back({ChatRole::assistant, turn.answer});
+  }
+  return messages;
+}
+
+void Conversation::restore(std::span<const ChatMessage> messages) {
+  static_cast<void>(format_.render(messages));  // checks the order
+  if (!messages.empty() && messages.back().role == ChatRole::user)
+    throw std::invalid_argument("the last message has no answer");
+  const bool has_system = !messages.empty() && messages.front().role == ChatRole::system;
+  system_ = has_system ? messages.front().content : "";
+  turns_.clear();
+  for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
+    turns_.push_back({.user = messages[i].content, .answer = messages[i + 1].content});
+    turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
+    turns_.back().answer_ids = encode_answer(turns_.back().answer);
+  }
+}
+
+bool Conversation::undo() {
+  if (turns_.empty()) return false;
+  turns_.pop_back();
+  return true;
+}
+
+Answer Conversation::say(std::string text, Sampler& sampler, const GenerateOptions& options,
+                         const GenerateCallbacks& callbacks) {
+  const std::vector<Turn> before = turns_;
+  try {
+    turns_.push_back({.user = std::move(text)});
+    turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
+    Answer answer = answer_last(sampler, options, callbacks);
+    if (answer.generated.reason == FinishReason::interrupted && answer.generated.ids.empty())
+      turns_.pop_back();
+    return answer;
+  } catch (...) {
+    turns_ = before;
+    throw;
+  }
+}
+
+Answer Conversation::regenerate(Sampler& sampler, const GenerateOptions& options,
+                                const GenerateCallbacks& callbacks) {
+  if (turns_.empty()) throw std::runtime_error("there is no answer yet");
+  const std::vector<Turn> before = turns_;
+  try {
+    turns_.back().answer.clear();
+    turns_.back().answer_ids.clear();
+    return answer_last(sampler, options, callbacks);
+  } catch (...) {
+    turns_ = before;
+    throw;
+  }
+}
+
+Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, GenerateCallbacks callbacks) {
+  Answer answer;
+  if (!make_room({}, session_.context() / kAnswerPart, answer.turns_dropped)) {
+    const auto length = static_cast<std::int64_t>(sequence({}).size());
+    if (length >= session_.context())
+      throw std::runtime_error(fmt::format(
+          "the message makes {} tokens with what stands before it, the context has {}; -c makes it larger",
+          length, session_.context()));
+  }
+  if (const std::string end = format_.end_of_answer(); !end.empty()) options.stop.push_back(end);
+  options.context_shift = false;  // it would tear messages apart
+  callbacks.make_room = [&](std::span<const std::int32_t> generated) {
+    const std::int64_t before = answer.turns_dropped;
+    const bool room = make_room(generated, 1, answer.turns_dropped);
+    return room && answer.turns_dropped > before ? sequence(generated) : std::vector<std::int32_t>();
+  };
+  const std::vector<std::int32_t> ids = sequence({});
+  answer.generated = generate(session_, sampler, session_.rewind_to(ids), options, callbacks);
+  Turn& turn = turns_.back();
+  turn.answer = answer.generated.text;
+  // Tokens that reach into what ended the answer do not belong to it.
+  turn.answer_ids =
+      answer.generated.reason == FinishReason::stop ? encode_answer(turn.answer) : answer.generated.ids;
+  return answer;
+}
+
+std::vector<std::int32_t> Conversation::encode_prompt(std::size_t turn) const {
+  std::vector<ChatMessage> said;
+  if (!system_.empty()) said.push_back({ChatRole::system, system_});
+  for (std::size_t i = 0; i < turn; ++i) {
+    said.push_back({ChatRole::user, turns_[i].user});
+    said.push_back({ChatRole::assistant, turns_[i].answer});
+  }
+  said.push_back({ChatRole::user, turns_[turn].user});
+  const RenderedChat chat = format_.render(said);
+  // The last two contents are the answer before and this message.
+  const std::size_t first_content = turn == 0 ? 0 : chat.contents.size() - 1;
+  const std::size_t start = turn == 0 ? 0 : chat.contents[first_content - 1].end;
+  std::vector<TextRange> typed(chat.contents.begin() + static_cast<std::ptrdiff_t>(first_content),
+                               chat.contents.end());
+  for (TextRange& range : typed) range = {range.begin - start, range.end - start};
+  return session_.tokenizer()->encode(
+      std::string_view(chat.text).substr(start),
+      {.add_special = false, .parse_special = true, .typed = typed, .continues = turn > 0});
+}
+
+std::vector<std::int32_t> Conversation::encode_answer(const std::string& text) const {
+  return session_.tokenizer()->encode(text,
+                                      {.add_special = false, .parse_special = false, .continues = true});
+}
+
+std::vector<std::int32_t> Conversation::sequence(std::span<const std::int32_t> generated) const {
+  std::vector<std::int32_t> ids;
+  for (const Turn& turn : turns_) {
+    ids.insert(ids.end(), turn.prompt_ids.begin(), turn.prompt_ids.end());
+    ids.insert(ids.end(), turn.answer_ids.begin(), turn.answer_ids.end());
+  }
+  ids.insert(ids.end(), generated.begin(), generated.end());
+  return ids;
+}
+
+bool Conversation::make_room(std::span<const std::int32_t> generated, std::int64_t room,
+                             std::int64_t& dropped) {
+  const std::int64_t context = session_.context();
+  auto length = static_cast<std::int64_t>(sequence(generated).size());
+  if (length + room <= context) return true;
+  while (length > context - context / kFreedPart && turns_.size() > 1) {
+    turns_.erase(turns_.begin());
+    turns_.front().prompt_ids = encode_prompt(0);
+    ++dropped;
+    length = static_cast<std::int64_t>(sequence(generated).size());
+  }
+  return length + room <= context;
+}
+
+}  // namespace spqr

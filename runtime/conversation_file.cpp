@@ -1,0 +1,48 @@
+#include "runtime/conversation_file.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "models/json.h"
+#include "models/output_file.h"
+#include "runtime/text_input.h"
+
+namespace spqr {
+namespace {
+
+ChatRole role_named(const std::string& name, const std::string& where) {
+  for (const ChatRole role : {ChatRole::system, ChatRole::user, ChatRole::assistant}) {
+    if (name_of(role) == name) return role;
+  }
+  throw std::runtime_error(
+      fmt::format("{}: there is no role '{}'; there are system, user and assistant", where, name));
+}
+
+}  // namespace
+
+void write_conversation(const std::filesystem::path& path, std::span<const ChatMessage> messages) {
+  nlohmann::json array = nlohmann::json::array();
+  for (const ChatMessage& message : messages)
+    array.push_back({{"role", name_of(message.role)}, {"content", message.content}});
+  replace_file(path, [&](OutputFile& out) { out.write(0, to_text(array, 2) + "\n"); });
+}
+
+std::vector<ChatMessage> read_conversation(const std::filesystem::path& path) {
+  const std::string where = path.string();
+  const nlohmann::json array = parse_json_strict(read_text(path), where);
+  if (!array.is_array()) throw std::runtime_error(fmt::format("{}: not an array of messages", where));
+  std::vector<ChatMessage> messages;
+  for (const nlohmann::json& object : array) {
+    if (!object.is_object() || !object.contains("role") || !object["role"].is_string() ||
+        !object.contains("content") || !object["content"].is_string())
+      throw std::runtime_error(
+          fmt::format("{}: message {} is no object with a \"role\" and a \"content\" that are texts", where,
+                      messages.size() + 1));
+    messages.push_back({role_named(object["role"], where), object["content"]});
+  }
+  return messages;
+}
+
+}  // namespace spqr

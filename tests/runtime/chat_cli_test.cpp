@@ -1,0 +1,263 @@
+// Conversations through spqr-run: at a pseudo-terminal and through pipes.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/models/files.h"
+#include "tests/runtime/small_models.h"
+#include "tests/runtime/terminal.h"
+#include "tests/runtime/tools.h"
+
+namespace spqr {
+namespace {
+
+// A model that tells stories, asked in vicuna's manner.
+class Stories {
+ public:
+  Stories() { write_stories_model(directory_.path() / "stories.spqr"); }
+
+  Arguments chat(const Arguments& more) const {
+    Arguments all = command("spqr-run", {"-m", file("stories.spqr"), "-cnv", "--chat-template", "vicuna",
+                                         "--temp", "0", "-t", "1", "-n", "8"});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  std::string file(const std::string& name) const { return (directory_.path() / name).string(); }
+  // Messages that /save wrote: "role: content".
+  std::vector<std::string> saved(const std::string& name) const {
+    std::vector<std::string> lines;
+    for (const auto& message : nlohmann::json::parse(read_bytes(file(name))))
+      lines.push_back(message["role"].get<std::string>() + ": " + message["content"].get<std::string>());
+    return lines;
+  }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+// A chat at a terminal whose person has typed nothing yet.
+class Person {
+ public:
+  explicit Person(const Arguments& more = {}, const std::vector<std::string>& environment = {"NO_COLOR=1"})
+      : terminal_(stories_.chat(more), environment) {
+    terminal_.wait_for(kPrompt);
+  }
+  // Types a line and waits for the next prompt; what came until then.
+  std::string type(const std::string& keys) {
+    terminal_.type(keys + "\r");
+    return terminal_.wait_for(kPrompt);
+  }
+  // What the person has said and heard.
+  std::vector<std::string> messages() {
+    type("/save " + stories_.file("talk.json"));
+    return stories_.saved("talk.json");
+  }
+  std::string said(std::size_t turn) { return messages().at(2 * turn); }
+
+  Stories stories_;
+  Terminal terminal_;
+};
+
+Finished piped(const std::string& input, const Arguments& arguments) {
+  std::string line = "printf '" + input + "' |";
+  for (const std::string& argument : arguments) line += " '" + argument + "'";
+  return run_process({"/bin/sh", "-c", line});
+}
+
+}  // namespace
+
+TEST_CASE("a dialogue at a terminal") {
+  Person person;
+  person.type("One.");
+  person.type("Two.");
+  CHECK(contains(person.type("/stats"), "of 512 tokens"));
+  const std::vector<std::string> before = person.messages();
+  CHECK(before.size() == 4);
+  CHECK(before[0] == "user: One.");
+  CHECK(before[2] == "user: Two.");
+  person.type("/regen");
+  CHECK(person.messages() == before);
+  person.type("/undo");
+  CHECK(person.messages().size() == 2);
+  person.type("/load " + person.stories_.file("talk.json"));
+  person.type("/system Be kind.");
+  CHECK(person.messages().front() == "system: Be kind.");
+  person.type("/reset");
+  CHECK(person.messages() == std::vector<std::string>{"system: Be kind."});
+  CHECK(contains(person.type("/set temp 0.5"), "temp 0.5"));
+  CHECK(contains(person.type("/set temp warm"), "expected a number"));
+  CHECK(contains(person.type("/set predict 3"), "predict 3"));
+  CHECK(contains(person.type("/help"), "/regen"));
+  CHECK(contains(person.type("/nothing"), "there is no command /nothing"));
+  CHECK(contains(person.type("/save"), "needs a file's name"));
+  CHECK(contains(person.type("/load /nonexistent/talk.json"), "/nonexistent/talk.json"));
+  person.terminal_.type("/quit\r");
+  CHECK(person.terminal_.finish() == 0);
+}
+
+TEST_CASE("lines are edited and remembered") {
+  Person person;
+  person.type("xOne\x01\x04\x05.");  // to the beginning, delete, to the end
+  CHECK(person.said(0) == "user: One.");
+  person.type("Two words\x17things\x7f");  // delete a word, delete a character
+  CHECK(person.said(1) == "user: Two thing");
+  person.type("three\033[D\033[D-\033[3~");  // two to the left; delete under the cursor
+  CHECK(person.said(2) == "user: thr-e");
+  person.terminal_.type("\033[A");  // /save
+  person.terminal_.type("\033[A");  // the message before it
+  person.type("");
+  CHECK(person.said(3) == "user: thr-e");
+}
+
+TEST_CASE("messages of several lines") {
+  Person person;
+  person.terminal_.type("One\\\r");
+  person.terminal_.wait_for(kContinued);
+  person.type("Two");
+  CHECK(person.said(0) == "user: One\nTwo");
+  person.terminal_.type("\"\"\"Three\r");
+  person.terminal_.wait_for(kContinued);
+  person.terminal_.type("/Four\r");
+  person.terminal_.wait_for(kContinued);
+  person.type("Five\"\"\"");
+  CHECK(person.said(1) == "user: Three\n/Four\nFive");
+  person.type("\033[200~Six\rSeven\033[201~");  // as terminals hand over what was pasted
+  CHECK(person.said(2) == "user: Six\nSeven");
+}
+
+TEST_CASE("text that is no UTF-8, and text that is") {
+  Person person;
+  person.type("a\xff\xc3(\xf0\x9f\x98\x80\xe2\x82");
+  CHECK(person.said(0) == "user: a\xef\xbf\xbd\xef\xbf\xbd(\xf0\x9f\x98\x80\xef\xbf\xbd");
+}
+
+TEST_CASE("100 KB typed at once are one message") {
+  Person person;
+  std::string text;
+  while (text.size() < 100'000) text += "word ";
+  const std::string answer = person.type(text);
+  CHECK(contains(answer, "the context has 512; -c makes it larger"));
+  person.type("\033[200~" + text + "\033[201~");
+  person.type("One.");
+  CHECK(person.said(0) == "user: One.");
+}
+
+TEST_CASE("the terminal may change its size while a line is typed") {
+  Person person;
+  person.terminal_.type("One ");
+  person.terminal_.wait_for("One ");
+  person.terminal_.resize(10, 20);
+  person.terminal_.type("two three four five six seven.");
+  person.terminal_.wait_for("seven.");
+  person.terminal_.resize(40, 132);
+  person.type("");
+  CHECK(person.said(0) == "user: One two three four five six seven.");
+}
+
+TEST_CASE("after Ctrl-Z and fg a line is edited as before") {
+  Person person;
+  person.terminal_.type("One ");
+  person.terminal_.wait_for("One ");
+  person.terminal_.suspend();
+  person.terminal_.wait_for("One ");  // it is drawn again
+  person.type("twox\x7f");
+  CHECK(person.said(0) == "user: One two");
+}
+
+TEST_CASE("what is typed while an answer comes waits for its turn") {
+  Person person;
+  person.terminal_.type("One.\rTwo.\r/save " + person.stories_.file("talk.json") + "\r\x04");
+  CHECK(person.terminal_.finish() == 0);
+  const std::vector<std::string> said = person.stories_.saved("talk.json");
+  REQUIRE(said.size() == 4);
+  CHECK(said[2] == "user: Two.");
+}
+
+TEST_CASE("Ctrl-C stops an answer, and twice in a row leaves") {
+  Person person({"--ignore-eos", "--backend", "reference", "-n", "-1"});
+  person.terminal_.type("One.\r");
+  person.terminal_.wait_for("One.\r\n");
+  person.terminal_.wait_for(" ");  // it has begun
+  person.terminal_.type("\x03");
+  CHECK(contains(person.terminal_.wait_for(kPrompt), "stopped"));
+  CHECK(person.messages().size() == 2);
+  person.terminal_.type("half a line\x03");
+  person.terminal_.wait_for("Ctrl-C again leaves");
+  person.terminal_.wait_for(kPrompt);
+  person.terminal_.type("\x03");
+  CHECK(person.terminal_.finish() == 130);
+}
+
+TEST_CASE("the end of input leaves") {
+  Person person;
+  person.terminal_.type("\x04");
+  CHECK(person.terminal_.finish() == 0);
+}
+
+TEST_CASE("colour is for terminals that have it, and off on request") {
+  const std::string green = "\033[1;32m";
+  const Stories stories;
+  const auto screen = [&](const std::vector<std::string>& environment) {
+    Terminal terminal(stories.chat({}), environment);
+    terminal.wait_for("> ");
+    return terminal.screen();
+  };
+  CHECK(contains(screen({"NO_COLOR="}), green));
+  CHECK_FALSE(contains(screen({"NO_COLOR=1"}), green));
+  CHECK_FALSE(contains(screen({"NO_COLOR=", "TERM=dumb"}), "\033"));
+}
+
+TEST_CASE("without -p a terminal is talked with, a pipe is not") {
+  const Stories stories;
+  Terminal terminal(command("spqr-run", {"-m", stories.file("stories.spqr"), "--chat-template", "vicuna"}),
+                    {"NO_COLOR=1"});
+  terminal.wait_for(kPrompt);
+  terminal.type("\x04");
+  CHECK(terminal.finish() == 0);
+  check_refused("spqr-run", {"-m", stories.file("stories.spqr")}, 2, "no prompt");
+}
+
+TEST_CASE("a conversation through pipes: a message a line, answers alone on standard output") {
+  const Stories stories;
+  const Finished result = piped("One.\\nTwo\\\\\\nlines.\\n/save " + stories.file("talk.json") + "\\n",
+                                stories.chat({"-sys", "Be kind.", "-p", "Zero."}));
+  CHECK(result.status == 0);
+  const std::vector<std::string> said = stories.saved("talk.json");
+  REQUIRE(said.size() == 7);
+  CHECK(said[0] == "system: Be kind.");
+  CHECK(said[1] == "user: Zero.");
+  CHECK(said[3] == "user: One.");
+  CHECK(said[5] == "user: Two\nlines.");
+  std::string answers;
+  for (const std::size_t i : {2, 4, 6}) answers += said[i].substr(std::string("assistant: ").size()) + "\n";
+  CHECK(result.out == answers);
+}
+
+TEST_CASE("a prompt cache saves what was evaluated") {
+  const Stories stories;
+  const Arguments more{"--prompt-cache", stories.file("cache")};
+  const Finished first = piped("One.\\n/stats\\n", stories.chat(more));
+  const Finished second = piped("One.\\n/stats\\n", stories.chat(more));
+  CHECK(second.status == 0);
+  CHECK(second.out == first.out);
+  CHECK_FALSE(contains(first.err, "prompt 1 tokens"));
+  CHECK(contains(second.err, "prompt 1 tokens"));
+  const Arguments plain{
+      "-m", stories.file("stories.spqr"), "-p", "Once", "-n", "4", "--prompt-cache", stories.file("bad")};
+  write_dense_model("llama2c/stories260K.bin", "llama2c/tok512.bin", DType::f16, stories.file("bad"));
+  check_refused("spqr-run", plain, 1, "is no prompt cache");
+}
+
+TEST_CASE("options of conversations that do not fit are refused") {
+  const Stories stories;
+  const std::string model = stories.file("stories.spqr");
+  check_refused("spqr-run", {"-m", model, "-cnv"}, 1, "--chat-template");
+  check_refused("spqr-run", {"-m", model, "-cnv", "--chat-template", "nobody"}, 1,
+                "there is no chat template 'nobody'");
+  check_refused("spqr-run", {"-m", model, "-cnv", "--json"}, 2, "--json is for one answer");
+  check_refused("spqr-run", {"-m", model, "-p", "x", "-sys", "y"}, 2, "give -cnv too");
+}
+
+}  // namespace spqr

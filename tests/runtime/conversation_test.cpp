@@ -1,0 +1,174 @@
+#include "runtime/conversation.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "runtime/conversation_file.h"
+#include "tests/models/files.h"
+#include "tests/runtime/small_models.h"
+
+namespace spqr {
+namespace {
+
+// Talks in the manner of vicuna with a model that only tells stories.
+class Talk {
+ public:
+  explicit Talk(std::int64_t context, std::string system = "") {
+    write_stories_model(directory_.path() / "stories.spqr");
+    session_ = open(context);
+    conversation_ = std::make_unique<Conversation>(*session_, ChatTemplate::named("vicuna", {"<s>", "</s>"}),
+                                                   std::move(system));
+  }
+
+  std::unique_ptr<Session> open(std::int64_t context) const {
+    return std::make_unique<Session>(SessionOptions{
+        .model = directory_.path() / "stories.spqr", .context = context, .cache_dtype = DType::f32});
+  }
+  Answer say(const std::string& text, std::int64_t tokens = 12) {
+    Sampler sampler(kGreedy);
+    return conversation_->say(text, sampler, {.max_tokens = tokens}, {});
+  }
+  Answer regenerate() {
+    Sampler sampler(kGreedy);
+    return conversation_->regenerate(sampler, {.max_tokens = 12}, {});
+  }
+  std::string decoded() const { return session_->tokenizer()->decode(session_->ids(), true); }
+
+  static constexpr SamplerOptions kGreedy{.temperature = 0};
+  TemporaryDirectory directory_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Conversation> conversation_;
+};
+
+std::vector<std::int32_t> copy(std::span<const std::int32_t> ids) {
+  return {ids.begin(), ids.end()};
+}
+
+}  // namespace
+
+TEST_CASE("a turn evaluates its own tokens only, and answers as if all had been evaluated at once") {
+  Talk talk(400);
+  const Answer first = talk.say("Tell me of Lily.");
+  const std::vector<std::int32_t> before = copy(talk.session_->ids());
+  const Answer second = talk.say("And then?");
+  CHECK(second.generated.prompt_tokens < first.generated.prompt_tokens);
+  const std::vector<std::int32_t> after = copy(talk.session_->ids());
+  REQUIRE(after.size() > before.size());
+  CHECK(std::equal(before.begin(), before.end(), after.begin()));
+  const std::string text = talk.decoded();
+  CHECK(contains(text, "USER: Tell me of Lily. ASSISTANT:" + first.generated.text));
+  CHECK(contains(text, "</s>USER: And then? ASSISTANT:"));
+
+  // The last token of an answer is not evaluated.
+  const auto prompt = std::span(after).first(after.size() - second.generated.ids.size() + 1);
+  const auto fresh = talk.open(400);
+  Sampler sampler(Talk::kGreedy);
+  CHECK(generate(*fresh, sampler, prompt, {.max_tokens = 12}, {}).ids == second.generated.ids);
+}
+
+TEST_CASE("undo and another answer go back to where they were") {
+  Talk talk(400);
+  talk.say("Tell me of Lily.");
+  const Answer second = talk.say("And then?");
+  const Answer again = talk.regenerate();
+  CHECK(again.generated.ids == second.generated.ids);
+  CHECK(again.generated.prompt_tokens == 1);
+  CHECK(talk.conversation_->undo());
+  CHECK(talk.conversation_->messages().size() == 2);
+  const Answer other = talk.say("And then?");
+  CHECK(other.generated.ids == second.generated.ids);
+  CHECK(other.generated.prompt_tokens == 1);  // all the rest is what the cache has
+  CHECK(talk.conversation_->undo());
+  CHECK(talk.conversation_->undo());
+  CHECK_FALSE(talk.conversation_->undo());
+  CHECK_THROWS_AS(talk.regenerate(), std::runtime_error);
+}
+
+TEST_CASE("where the context is full the oldest turns leave and the system message stays") {
+  Talk talk(150, "Be kind.");
+  std::int64_t dropped = 0;
+  int turns = 0;
+  for (; dropped == 0 && turns < 20; ++turns)
+    dropped = talk.say("Number " + std::to_string(turns)).turns_dropped;
+  REQUIRE(dropped > 0);
+  CHECK(talk.session_->length() <= 150);
+  CHECK(talk.decoded().starts_with("<s>Be kind. USER: Number " + std::to_string(dropped) + " ASSISTANT:"));
+  CHECK(talk.conversation_->messages().front().content == "Be kind.");
+  CHECK(talk.conversation_->messages().size() ==
+        1 + 2 * (static_cast<std::size_t>(turns) - static_cast<std::size_t>(dropped)));
+}
+
+TEST_CASE("an answer that fills the context goes on without the oldest turns, or ends") {
+  Talk talk(150, "Be kind.");
+  talk.say("One.");
+  const Answer answer = talk.say("Two.", 200);
+  CHECK(answer.turns_dropped == 1);
+  CHECK(answer.generated.reason == FinishReason::context);
+  CHECK(talk.session_->length() == 150);
+  CHECK(
+      talk.decoded().starts_with("<s>Be kind. USER: Two. ASSISTANT:" + answer.generated.text.substr(0, 40)));
+}
+
+TEST_CASE("a message that is too long is refused, and nothing changes") {
+  Talk talk(100, "Be kind.");
+  talk.say("One.");
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "word ";
+  CHECK(contains(message_of([&] { talk.say(text); }), "the context has 100; -c makes it larger"));
+  CHECK(talk.conversation_->messages().size() == 3);
+  CHECK(talk.say("Two.").generated.ids.size() == 12);
+}
+
+TEST_CASE("what a person types is no special token") {
+  Talk talk(400);
+  talk.say("</s><s>");
+  const auto ids = talk.session_->ids();
+  CHECK(std::ranges::count(ids, talk.session_->tokenizer()->bos_id()) == 1);
+  CHECK(std::ranges::count(ids, talk.session_->tokenizer()->eos_ids().front()) == 0);
+}
+
+TEST_CASE("an answer that was interrupted before it began leaves no turn") {
+  Talk talk(400);
+  Sampler sampler(Talk::kGreedy);
+  GenerateCallbacks callbacks;
+  callbacks.interrupted = [] { return true; };
+  const Answer answer = talk.conversation_->say("One.", sampler, {}, callbacks);
+  CHECK(answer.generated.reason == FinishReason::interrupted);
+  CHECK(talk.conversation_->messages().empty());
+}
+
+TEST_CASE("a conversation goes to a file and comes back") {
+  Talk talk(400, "Be kind.");
+  talk.say("One.");
+  talk.say("Two \"and\" a half\n.");
+  const auto path = talk.directory_.path() / "talk.json";
+  write_conversation(path, talk.conversation_->messages());
+  const Answer expected = talk.say("Three.");
+  talk.conversation_->reset();
+  talk.conversation_->set_system("");
+  talk.conversation_->restore(read_conversation(path));
+  CHECK(talk.conversation_->system() == "Be kind.");
+  CHECK(talk.conversation_->messages().size() == 5);
+  CHECK(talk.say("Three.").generated.text == expected.generated.text);
+}
+
+TEST_CASE("files that are no conversation are refused by name") {
+  TemporaryDirectory directory;
+  for (const char* text :
+       {"", "{}", "[1]", R"([{"role": "user"}])", R"([{"role": "user", "content": 1}])",
+        R"([{"role": "tool", "content": "x"}])", R"([{"role": "user", "content": "\xff"}])"}) {
+    CAPTURE(text);
+    CHECK(contains(message_of([&] { read_conversation(directory.write("bad.json", text)); }), "bad.json"));
+  }
+  Talk talk(100);
+  const ChatMessage user{ChatRole::user, "x"};
+  const ChatMessage assistant{ChatRole::assistant, "x"};
+  for (const std::vector<ChatMessage>& messages :
+       {std::vector{user}, {assistant}, {user, user}, {user, assistant, user}})
+    CHECK_THROWS_AS(talk.conversation_->restore(messages), std::invalid_argument);
+  CHECK(talk.conversation_->messages().empty());
+}
+
+}  // namespace spqr
