@@ -2,14 +2,15 @@
 // not_quantized_weights.pt, and per block a folder with a file for each matrix.
 #include <fmt/format.h>
 
-#include <charconv>
+#include <array>
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "models/config.h"
-#include "models/json.h"
+#include "models/fused_qkv.h"
 #include "models/spqr_checkpoint.h"
 #include "models/spqr_saved_parts.h"
 #include "models/stored_types.h"
@@ -27,7 +28,8 @@ using pickle::Tensor;
 
 constexpr const char* kArguments = "args.pt";
 constexpr const char* kNotQuantized = "not_quantized_weights.pt";
-constexpr const char* kLayers = "model.layers.";
+// What stands before the number of a block in the name of a module.
+constexpr std::array<std::string_view, 2> kBlocks = {"model.layers.", "transformer.h."};
 
 // One file's dictionary, with checked access by key.
 class SavedFile {
@@ -194,22 +196,19 @@ SpqrFormat format_of(const SavedFile& arguments) {
   return format;
 }
 
-class ReferenceDirectory final : public SpqrCheckpoint {
+// What is not quantized, with the configuration and the tokenizer of the model's own directory.
+class NotQuantized final : public Checkpoint {
  public:
-  ReferenceDirectory(const fs::path& directory, const SpqrCheckpointOptions& options)
-      : directory_(directory) {
-    const fs::path base = options.base.empty() ? directory : options.base;
+  NotQuantized(const fs::path& file, const fs::path& base, const CheckpointOptions& options) : path_(file) {
     if (!fs::exists(base / "config.json")) {
       throw std::runtime_error(fmt::format(
           "{}: has no config.json: give the directory of the model that was quantized with --base DIR",
           base.string()));
     }
     config_json_ = read_small_file(base / "config.json");
-    const ModelConfig config = parse_config(config_json_, (base / "config.json").string());
-    tokenizer_files_ = chosen_tokenizer_files(tokenizer_files_in(base), options.checkpoint);
-    format_ = format_of(SavedFile(directory / kArguments));
-    for (WeightTensor& tensor : torch_weights(directory / kNotQuantized)) {
-      require_widenable(tensor, (directory / kNotQuantized).string());
+    tokenizer_files_ = chosen_tokenizer_files(tokenizer_files_in(base), options);
+    for (WeightTensor& tensor : torch_weights(file)) {
+      require_widenable(tensor, file.string());
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
       stored_[tensor.name] = std::move(tensor);
     }
@@ -219,19 +218,57 @@ class ReferenceDirectory final : public SpqrCheckpoint {
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return "SpQR reference"; }
-  const SpqrFormat& packed_format() const override { return format_; }
 
   void read(std::string_view name, float* out) const override {
     const auto it = stored_.find(name);
     if (it == stored_.end())
-      throw std::runtime_error(fmt::format("{}: has no tensor {}", directory_.string(), name));
+      throw std::runtime_error(fmt::format("{}: has no tensor {}", path_.string(), name));
     it->second.read(out);
   }
 
-  bool is_packed(const std::string& module) const override { return fs::exists(file_of(module)); }
+ private:
+  fs::path path_;
+  std::string config_json_;
+  TokenizerFiles tokenizer_files_;
+  std::vector<CheckpointTensor> tensors_;
+  std::map<std::string, WeightTensor, std::less<>> stored_;
+};
+
+class ReferenceDirectory final : public SpqrCheckpoint {
+ public:
+  ReferenceDirectory(const fs::path& directory, const SpqrCheckpointOptions& options)
+      : directory_(directory),
+        dense_(with_split_qkv(std::make_unique<NotQuantized>(directory / kNotQuantized,
+                                                             options.base.empty() ? directory : options.base,
+                                                             options.checkpoint),
+                              QkvOrder::by_kv_head)),
+        config_(parse_config(dense_->config_json(), directory.string())),
+        format_(format_of(SavedFile(directory / kArguments))) {}
+
+  const std::string& config_json() const override { return dense_->config_json(); }
+  const TokenizerFiles& tokenizer_files() const override { return dense_->tokenizer_files(); }
+  const std::vector<CheckpointTensor>& tensors() const override { return dense_->tensors(); }
+  std::string format() const override { return dense_->format(); }
+  void read(std::string_view name, float* out) const override { dense_->read(name, out); }
+  const SpqrFormat& packed_format() const override { return format_; }
+
+  bool is_packed(const std::string& module) const override {
+    const std::optional<QkvPart> part = qkv_part(config_, QkvOrder::by_kv_head, module);
+    return fs::exists(file_of(part ? part->fused : module));
+  }
 
   SavedMatrix matrix(const std::string& module, std::int64_t m, std::int64_t n) const override {
-    const SavedFile file(file_of(module));
+    const std::optional<QkvPart> part = qkv_part(config_, QkvOrder::by_kv_head, module);
+    if (!part) return read_matrix(file_of(module), m, n);
+    const fs::path file = file_of(part->fused);
+    SavedMatrix saved = read_matrix(file, part->fused_heads * config_.head_dim, n);
+    saved.parts = select_rows(saved.parts, part->heads, config_.head_dim, file.string());
+    return saved;
+  }
+
+ private:
+  SavedMatrix read_matrix(const fs::path& path, std::int64_t m, std::int64_t n) const {
+    const SavedFile file(path);
     SavedMatrix saved;
     SpqrParts& parts = saved.parts;
     parts.format = format_;
@@ -253,22 +290,20 @@ class ReferenceDirectory final : public SpqrCheckpoint {
     return saved;
   }
 
- private:
   // model.layers.7.mlp.up_proj lies in 7/mlp.up_proj.
   fs::path file_of(const std::string& module) const {
-    const std::string_view prefix(kLayers);
-    if (!module.starts_with(prefix)) return directory_ / "none";
-    const std::size_t dot = module.find('.', prefix.size());
-    if (dot == std::string::npos) return directory_ / "none";
-    return directory_ / module.substr(prefix.size(), dot - prefix.size()) / module.substr(dot + 1);
+    for (const std::string_view prefix : kBlocks) {
+      const std::size_t dot = module.find('.', prefix.size());
+      if (module.starts_with(prefix) && dot != std::string::npos)
+        return directory_ / module.substr(prefix.size(), dot - prefix.size()) / module.substr(dot + 1);
+    }
+    return directory_ / "none";
   }
 
   fs::path directory_;
-  std::string config_json_;
-  TokenizerFiles tokenizer_files_;
+  std::unique_ptr<Checkpoint> dense_;
+  ModelConfig config_;
   SpqrFormat format_;
-  std::vector<CheckpointTensor> tensors_;
-  std::map<std::string, WeightTensor, std::less<>> stored_;
 };
 
 }  // namespace

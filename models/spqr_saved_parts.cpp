@@ -14,7 +14,66 @@ namespace {
   throw std::runtime_error(fmt::format("{}: {}", where, what));
 }
 
+// Rows of an array (lines, per_line), `each` neighbouring entries a block.
+template <typename T>
+std::vector<T> select(const std::vector<T>& array, std::int64_t per_line,
+                      const std::vector<std::int64_t>& blocks, std::int64_t each) {
+  std::vector<T> selected;
+  for (std::size_t line = 0; line < array.size(); line += static_cast<std::size_t>(per_line)) {
+    for (const std::int64_t block : blocks) {
+      const auto first = array.begin() + static_cast<std::ptrdiff_t>(line) + block * each;
+      selected.insert(selected.end(), first, first + each);
+    }
+  }
+  return selected;
+}
+
+void select_outliers(const SpqrParts& parts, const std::vector<std::int64_t>& blocks, std::int64_t rows,
+                     SpqrParts& selected) {
+  if (parts.row_offsets.empty()) return;
+  selected.row_offsets.push_back(0);
+  for (const std::int64_t block : blocks) {
+    for (std::int64_t row = block * rows; row < (block + 1) * rows; ++row) {
+      const std::uint32_t begin = parts.row_offsets[static_cast<std::size_t>(row)];
+      const std::uint32_t end = parts.row_offsets[static_cast<std::size_t>(row) + 1];
+      selected.columns.insert(selected.columns.end(), parts.columns.begin() + begin,
+                              parts.columns.begin() + end);
+      selected.values.insert(selected.values.end(), parts.values.begin() + begin, parts.values.begin() + end);
+      selected.row_offsets.push_back(static_cast<std::uint32_t>(selected.columns.size()));
+    }
+  }
+  if (selected.columns.empty()) selected.row_offsets.clear();
+}
+
 }  // namespace
+
+SpqrParts select_rows(const SpqrParts& parts, const std::vector<std::int64_t>& blocks, std::int64_t rows,
+                      const std::string& where) {
+  const SpqrFormat& format = parts.format;
+  if (format.quantized_statistics() && rows % format.beta2 != 0)
+    fail(where, fmt::format("{} rows of a head are no multiple of the {} that share statistics", rows,
+                            format.beta2));
+  SpqrParts selected;
+  selected.format = format;
+  selected.m = static_cast<std::int64_t>(blocks.size()) * rows;
+  selected.n = parts.n;
+  selected.perm = parts.perm;
+  selected.codes = select(parts.codes, parts.m * parts.n, blocks, rows * parts.n);
+  selected.scale_codes = select(parts.scale_codes, parts.m, blocks, rows);
+  selected.zero_codes = select(parts.zero_codes, parts.m, blocks, rows);
+  selected.scales = select(parts.scales, parts.m, blocks, rows);
+  selected.zeros = select(parts.zeros, parts.m, blocks, rows);
+  if (format.quantized_statistics()) {
+    const std::int64_t tiles = format.tiles(parts.m);
+    const std::int64_t each = rows / format.beta2;
+    selected.scale_scale = select(parts.scale_scale, tiles, blocks, each);
+    selected.scale_zero = select(parts.scale_zero, tiles, blocks, each);
+    selected.zero_scale = select(parts.zero_scale, tiles, blocks, each);
+    selected.zero_zero = select(parts.zero_zero, tiles, blocks, each);
+  }
+  select_outliers(parts, blocks, rows, selected);
+  return selected;
+}
 
 void set_outliers(SpqrParts& parts, std::vector<SavedOutlier> outliers, const std::string& where) {
   parts.row_offsets.clear();

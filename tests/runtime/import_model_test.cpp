@@ -98,6 +98,25 @@ TEST_CASE("genuine SpQR checkpoints give the logits that transformers computes f
   }
 }
 
+TEST_CASE("a genuine SpQR checkpoint of a Falcon, whose query_key_value is taken apart") {
+  const std::filesystem::path fixtures = SPQR_FIXTURES;
+  const auto checkpoint = fixtures / "spqr_checkpoints" / "falcon-7b-w3g16q16-actorder";
+  const TemporaryDirectory directory;
+  ImportJob job{checkpoint, directory.path() / "x.spqr", {}, {}};
+  job.options.base = fixtures / "golden" / "falcon-7b";
+  TestObserver observer;
+  const QuantizeSummary summary = import_model(job, observer);
+  CHECK(summary.modules.size() == 13);  // embedding; q, k, v, dense and the two of the MLP, twice
+  std::int64_t outliers = 0;
+  for (const ModuleReport& module : summary.modules) outliers += module.outliers;
+  CHECK(outliers == 5708);
+  const auto ids =
+      nlohmann::json::parse(read_bytes(checkpoint / "golden.json"))["ids"].get<std::vector<std::int32_t>>();
+  const double difference = largest_difference(logits_of(job.out, ids), checkpoint, "logits_saved");
+  MESSAGE("falcon-7b-w3g16q16-actorder, logits_saved: max difference " << difference);
+  CHECK(difference < 1e-2);
+}
+
 TEST_CASE("import: the scheme comes from the checkpoint, and options that contradict it are refused") {
   const TemporaryDirectory directory;
   ImportJob job{

@@ -41,7 +41,8 @@ TEST_CASE("chat templates are recognised and rendered as transformers does") {
 }
 
 TEST_CASE("templates of other formats are refused, not guessed") {
-  for (const auto& source : fixture()["refused"]) {
+  const nlohmann::json refused = fixture()["refused"];
+  for (const auto& source : refused) {
     CAPTURE(source.dump());
     CHECK_THROWS_WITH_AS(ChatTemplate::detect(source.get<std::string>(), kTokens),
                          doctest::Contains("--chat-template"), std::runtime_error);
