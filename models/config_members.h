@@ -104,7 +104,8 @@ class Members {
   static std::string shown(const nlohmann::json& value) {
     std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     constexpr std::size_t kLongest = 80;
-    return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
+    if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "...");
+    return text;
   }
 
  private:

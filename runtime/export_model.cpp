@@ -15,6 +15,7 @@
 #include "models/output_file.h"
 #include "models/spqr_file.h"
 #include "runtime/module_quantizer.h"
+#include "runtime/quantize_plan.h"
 
 namespace spqr {
 namespace {
@@ -134,6 +135,15 @@ std::string dense_config(const std::string& config_json) {
   return to_text(config, 2) + "\n";
 }
 
+QuantizePlan plan_export(const std::vector<ExportTensor>& tensors) {
+  QuantizePlan plan;
+  for (const ExportTensor& tensor : tensors) {
+    plan.weights = std::max(plan.weights, tensor.elements() * (sizeof(float) + sizeof(std::uint16_t)));
+    plan.file += tensor.elements() * sizeof(std::uint16_t);
+  }
+  return plan;
+}
+
 }  // namespace
 
 std::vector<std::string> export_hf_dense(const fs::path& path, const fs::path& directory) {
@@ -143,6 +153,8 @@ std::vector<std::string> export_hf_dense(const fs::path& path, const fs::path& d
   std::error_code error;
   if (fs::exists(out, error) && !(fs::is_directory(out, error) && fs::is_empty(out, error)))
     throw std::runtime_error(fmt::format("{}: is there already; export to a new directory", out.string()));
+  const std::vector<ExportTensor> tensors = tensors_of(file);
+  require_room(plan_export(tensors), out);
   const fs::path partial = out.string() + ".partial";
   fs::remove_all(partial);
   std::vector<std::string> warnings;
@@ -150,7 +162,7 @@ std::vector<std::string> export_hf_dense(const fs::path& path, const fs::path& d
     fs::create_directories(partial);
     write_text(dense_config(file.info().config_json), partial / "config.json");
     warnings = write_tokenizer(file.info().tokenizer_files, partial);
-    write_safetensors(tensors_of(file), partial / "model.safetensors");
+    write_safetensors(tensors, partial / "model.safetensors");
     rename_file(partial, out);
   } catch (...) {
     fs::remove_all(partial, error);

@@ -47,6 +47,8 @@ class Import {
           "FILE gives it one)",
           job.model.string()));
     }
+    require_room(plan_import(config_, source_->packed_format(), dense_size(embedding_module(config_))),
+                 job.out);
     writer_ = std::make_unique<SpqrFileWriter>(job.out, "import", false);
   }
 
@@ -72,6 +74,15 @@ class Import {
   }
 
  private:
+  static DType dense_type(const std::string& stored_as) {
+    return stored_as == "F32" ? DType::f32 : stored_as == "F16" ? DType::f16 : DType::bf16;
+  }
+  // Bytes of an element of a matrix that is not packed.
+  std::size_t dense_size(const std::string& module) const {
+    const CheckpointTensor* tensor = source_->find(module + ".weight");
+    return tensor == nullptr ? 0 : size_of(dense_type(tensor->stored_as));
+  }
+
   void report(QuantizedModule module, const std::string& permutation) {
     write_module(*writer_, module, permutation);
     summary_.modules.push_back(module.report);
@@ -124,9 +135,8 @@ class Import {
   void write_dense(const std::string& name, std::int64_t m, std::int64_t n, bool linear) {
     const std::string tensor = name + ".weight";
     const std::vector<float> values = read_tensor(*source_, tensor, {m, n});
-    const std::string type = source_->find(tensor)->stored_as;
     QuantizedModule module;
-    module.dense_dtype = type == "F32" ? DType::f32 : type == "F16" ? DType::f16 : DType::bf16;
+    module.dense_dtype = dense_type(source_->find(tensor)->stored_as);
     module.dense.resize(values.size() * size_of(module.dense_dtype));
     auto* halves = reinterpret_cast<std::uint16_t*>(module.dense.data());
     if (module.dense_dtype == DType::f32)

@@ -31,6 +31,9 @@ struct QuantizePlan {
 QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeJob& job, const Backend& backend,
                                std::int64_t tokens, std::int64_t length);
 
+// Of taking over a checkpoint that has this format already. table_size: bytes of an element of its embedding.
+QuantizePlan plan_import(const ModelConfig& config, const SpqrFormat& format, std::size_t table_size);
+
 std::string describe(const QuantizePlan& plan);
 
 // Throws std::runtime_error with the numbers where memory or disk at `out` will not do.

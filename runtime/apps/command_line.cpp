@@ -106,6 +106,7 @@ void install_interrupt_handler() {
   if (!terminal && tcgetattr(STDIN_FILENO, &now) == 0) terminal = now;
   struct sigaction action = {};
   action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;  // what is being written is written to its end
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);

@@ -46,6 +46,8 @@ bool is_scalar(wchar_t character, int following) {
 void install_change_handler() {
   struct sigaction action = {};
   action.sa_handler = on_change_signal;
+  action.sa_flags =
+      SA_RESTART;  // an answer that is being written goes on; waiting for input ends all the same
   sigemptyset(&action.sa_mask);
   for (const int signal : {SIGWINCH, SIGCONT}) sigaction(signal, &action, nullptr);
 }

@@ -11,6 +11,7 @@
 #include "models/model.h"
 #include "models/safetensors.h"
 #include "models/spqr_file.h"
+#include "runtime/quantize_plan.h"
 #include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
 #include "tests/test_data.h"
@@ -110,11 +111,26 @@ TEST_CASE("a genuine SpQR checkpoint of a Falcon, whose query_key_value is taken
   std::int64_t outliers = 0;
   for (const ModuleReport& module : summary.modules) outliers += module.outliers;
   CHECK(outliers == 5708);
+  const SpqrFile file = SpqrFile::open(job.out, {});
+  const ModelConfig config = parse_config(file.info().config_json, "x.spqr");
+  const QuantizePlan plan = plan_import(
+      config, {.bits = 3, .beta1 = 16, .beta2 = 16, .scale_bits = 3, .zero_bits = 3}, sizeof(std::uint16_t));
+  CHECK(plan.file > summary.file_bytes / 2);
+  CHECK(plan.file < summary.file_bytes * 2);
   const auto ids =
       nlohmann::json::parse(read_bytes(checkpoint / "golden.json"))["ids"].get<std::vector<std::int32_t>>();
   const double difference = largest_difference(logits_of(job.out, ids), checkpoint, "logits_saved");
   MESSAGE("falcon-7b-w3g16q16-actorder, logits_saved: max difference " << difference);
   CHECK(difference < 1e-2);
+}
+
+TEST_CASE("too little memory or disk is a sentence with the numbers before anything is written") {
+  const TemporaryDirectory directory;
+  const auto out = directory.path() / "x.spqr";
+  constexpr std::size_t kExbibyte = std::size_t{1} << 60U;
+  CHECK(contains(message_of([&] { require_room({.weights = kExbibyte}, out); }), "GiB of memory, but only"));
+  CHECK(contains(message_of([&] { require_room({.file = kExbibyte}, out); }), "GiB on disk, but only"));
+  CHECK(message_of([&] { require_room({.weights = 1, .file = 1}, out); }) == "no error");
 }
 
 TEST_CASE("import: the scheme comes from the checkpoint, and options that contradict it are refused") {
