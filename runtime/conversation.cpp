@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tokenizer/utf8.h"
+
 namespace spqr {
 namespace {
 
@@ -14,13 +16,17 @@ constexpr std::int64_t kFreedPart = 4;
 // A new message finds at least this part free for its answer.
 constexpr std::int64_t kAnswerPart = 8;
 
+bool nothing_came(const Answer& answer) {
+  return answer.generated.reason == FinishReason::interrupted && answer.generated.ids.empty();
+}
+
 }  // namespace
 
 Conversation::Conversation(Session& session, ChatTemplate format, std::string system)
-    : session_(session), format_(std::move(format)), system_(std::move(system)) {}
+    : session_(session), format_(std::move(format)), system_(repair_utf8(system)) {}
 
 void Conversation::set_system(std::string text) {
-  system_ = std::move(text);
+  system_ = repair_utf8(text);
   if (!turns_.empty()) turns_.front().prompt_ids = encode_prompt(0);
 }
 
@@ -39,10 +45,11 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
   if (!messages.empty() && messages.back().role == ChatRole::user)
     throw std::invalid_argument("the last message has no answer");
   const bool has_system = !messages.empty() && messages.front().role == ChatRole::system;
-  system_ = has_system ? messages.front().content : "";
+  system_ = has_system ? repair_utf8(messages.front().content) : "";
   turns_.clear();
   for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
-    turns_.push_back({.user = messages[i].content, .answer = messages[i + 1].content});
+    turns_.push_back(
+        {.user = repair_utf8(messages[i].content), .answer = repair_utf8(messages[i + 1].content)});
     turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
     turns_.back().answer_ids = encode_answer(turns_.back().answer);
   }
@@ -58,11 +65,10 @@ Answer Conversation::say(std::string text, Sampler& sampler, const GenerateOptio
                          const GenerateCallbacks& callbacks) {
   const std::vector<Turn> before = turns_;
   try {
-    turns_.push_back({.user = std::move(text)});
+    turns_.push_back({.user = repair_utf8(text)});
     turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
     Answer answer = answer_last(sampler, options, callbacks);
-    if (answer.generated.reason == FinishReason::interrupted && answer.generated.ids.empty())
-      turns_.pop_back();
+    if (nothing_came(answer)) turns_ = before;
     return answer;
   } catch (...) {
     turns_ = before;
@@ -77,7 +83,9 @@ Answer Conversation::regenerate(Sampler& sampler, const GenerateOptions& options
   try {
     turns_.back().answer.clear();
     turns_.back().answer_ids.clear();
-    return answer_last(sampler, options, callbacks);
+    Answer answer = answer_last(sampler, options, callbacks);
+    if (nothing_came(answer)) turns_ = before;
+    return answer;
   } catch (...) {
     turns_ = before;
     throw;

@@ -20,7 +20,9 @@ struct Answer {
 
 class Conversation {
  public:
-  // The session outlives it and has a tokenizer. An empty system message is none.
+  // Texts are made valid UTF-8 (U+FFFD for what is not) wherever they come from: what is a message's and what
+  // is the format's is known by bytes. The session outlives it and has a tokenizer. An empty system message
+  // is none.
   Conversation(Session& session, ChatTemplate format, std::string system);
 
   // Says `text` and generates the answer; interrupted before its first token, the turn is forgotten. Where
@@ -28,7 +30,8 @@ class Conversation {
   // message alone is too long; the conversation is then as it was before.
   Answer say(std::string text, Sampler& sampler, const GenerateOptions& options,
              const GenerateCallbacks& callbacks);
-  // The last answer anew. Throws std::runtime_error where there is none.
+  // The last answer anew; interrupted before its first token, the old one stays. Throws std::runtime_error
+  // where there is none.
   Answer regenerate(Sampler& sampler, const GenerateOptions& options, const GenerateCallbacks& callbacks);
   // Forgets the last message and its answer; false: there is none.
   bool undo();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 
@@ -67,6 +68,8 @@ class Chat {
   void say(const std::string& text);
   template <typename Ask>
   void answer(Ask ask);
+  // Part of an answer; false: it cannot be written.
+  bool show(std::string_view text);
   // A message of perhaps several lines.
   Typed read_message(std::string& message);
   Typed read_line(bool continued, std::string& line);
@@ -95,6 +98,8 @@ class Chat {
   LineReader reader_;
   std::optional<GenerateResult> last_;  // the last answer's
   bool leaving_ = false;
+  bool refused_ = false;  // a message
+  std::exception_ptr output_error_;
 };
 
 const Chat::Command Chat::kCommands[] = {
@@ -117,8 +122,8 @@ int Chat::run(const std::string& first_message) {
   bool warned = interrupted();
   std::string message;
   while (!leaving_) {
-    if (terminated()) return kExitInterrupted;
     forget_interrupt();
+    if (terminated()) return kExitInterrupted;
     const Typed typed = read_message(message);
     if (typed == Typed::interrupted) {
       if (terminal_) print("\n");
@@ -141,7 +146,7 @@ int Chat::run(const std::string& first_message) {
     }
     warned = interrupted();  // it stopped the answer
   }
-  return kExitGood;
+  return refused_ && !terminal_ ? kExitFailed : kExitGood;
 }
 
 Typed Chat::read_line(bool continued, std::string& line) {
@@ -185,15 +190,11 @@ void Chat::say(const std::string& text) {
 template <typename Ask>
 void Chat::answer(Ask ask) {
   GenerateCallbacks callbacks;
-  callbacks.text = [this](std::string_view text) {
-    if (print(text)) return true;
-    leaving_ = true;  // nobody reads answers any more
-    return false;
-  };
+  callbacks.text = [this](std::string_view text) { return show(text); };
   callbacks.interrupted = interrupted;
   try {
     const Answer answer = ask(callbacks);
-    print(answer.generated.text.ends_with('\n') ? "" : "\n");
+    if (!answer.generated.text.ends_with('\n')) show("\n");
     if (answer.turns_dropped > 0)
       notice(fmt::format("the context of {} tokens was full: the model no longer knows the oldest {}",
                          session_.context(),
@@ -203,9 +204,21 @@ void Chat::answer(Ask ask) {
       notice(
           fmt::format("stopped: the context of {} tokens is full; -c makes it larger", session_.context()));
     last_ = answer.generated;
-  } catch (const std::runtime_error& error) {
+  } catch (const std::exception& error) {
+    refused_ = true;
     notice(error.what());
   }
+  if (output_error_) std::rethrow_exception(output_error_);
+}
+
+bool Chat::show(std::string_view text) {
+  try {
+    if (!output_error_ && print(text)) return true;
+  } catch (const std::runtime_error&) {
+    output_error_ = std::current_exception();
+  }
+  leaving_ = true;  // nobody reads answers any more
+  return false;
 }
 
 void Chat::notice(std::string_view text) const {

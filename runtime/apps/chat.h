@@ -15,7 +15,8 @@ struct ChatOptions {
 };
 
 // Talks until the person leaves; answers go to standard output, all else to standard error. Returns the exit
-// status: 130 where a second Ctrl-C in a row ended it.
+// status: 130 where a signal or a second Ctrl-C in a row ended it, 1 where a message from a pipe was refused.
+// Throws std::runtime_error where answers cannot be written.
 int run_chat(Session& session, Conversation& conversation, const ChatOptions& options);
 
 }  // namespace spqr

@@ -46,11 +46,11 @@ std::vector<std::string> with_long_names(int argc, char** argv) {
 }
 
 std::atomic<int> interrupts{0};
-std::atomic<bool> got_sigterm{false};
+std::atomic<bool> ended{false};
 std::optional<termios> terminal;  // as it was at the start
 
 void on_interrupt(int signal) {
-  if (signal == SIGTERM) got_sigterm = true;
+  if (signal != SIGINT) ended = true;
   if (interrupts.fetch_add(1) == 0) return;
   if (terminal) tcsetattr(STDIN_FILENO, TCSANOW, &*terminal);
   _exit(128 + signal);
@@ -108,8 +108,7 @@ void install_interrupt_handler() {
   action.sa_handler = on_interrupt;
   action.sa_flags = SA_RESTART;  // what is being written is written to its end
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaction(signal, &action, nullptr);
 }
 
 bool interrupted() {
@@ -117,7 +116,7 @@ bool interrupted() {
 }
 
 bool terminated() {
-  return got_sigterm.load();
+  return ended.load();
 }
 
 void forget_interrupt() {

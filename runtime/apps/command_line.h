@@ -33,10 +33,11 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
 // std::runtime_error where it cannot be written, e.g. to a full disk.
 bool print(std::string_view text);
 
-// First Ctrl-C (or SIGTERM) sets the flag, a second one ends the process. Idempotent.
+// First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one ends the process and leaves the
+// terminal as it was. Idempotent.
 void install_interrupt_handler();
 bool interrupted();
-// Whether that was a SIGTERM.
+// Whether that was another signal than a Ctrl-C: the process is to end.
 bool terminated();
 // Clears the flag after a Ctrl-C: what it was meant for has stopped.
 void forget_interrupt();

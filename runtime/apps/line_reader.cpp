@@ -131,6 +131,7 @@ struct LineReader::Editor {
     stay_raw();
     el_resize(line);
     el_set(line, EL_REFRESH);
+    if (marks_pastes) print(kPasteOn);  // which a shell may have turned off
   }
 
   void bind_keys() {

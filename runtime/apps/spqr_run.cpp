@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -138,9 +139,11 @@ ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given)
   ChatTokens tokens;
   if (tokenizer.bos_id() >= 0) tokens.bos = tokenizer.piece(tokenizer.bos_id(), true);
   if (!tokenizer.eos_ids().empty()) tokens.eos = tokenizer.piece(tokenizer.eos_ids().front(), true);
-  if (!given.empty())
-    return std::filesystem::exists(given) ? ChatTemplate::detect(read_text(given), tokens)
-                                          : ChatTemplate::named(given, tokens);
+  const std::vector<std::string> names = ChatTemplate::names();
+  if (!given.empty()) {
+    const bool is_file = std::ranges::find(names, given) == names.end() && std::filesystem::exists(given);
+    return is_file ? ChatTemplate::detect(read_text(given), tokens) : ChatTemplate::named(given, tokens);
+  }
   if (tokenizer.chat_template().empty())
     throw std::runtime_error(
         "the model has no chat template; give one with --chat-template, or a prompt with -p for text that "

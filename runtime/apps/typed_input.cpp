@@ -57,11 +57,11 @@ Typed TypedInput::fill(const std::function<void()>& on_change) {
   sigset_t ours;
   sigset_t before;
   sigemptyset(&ours);
-  for (const int signal : {SIGINT, SIGTERM, SIGWINCH, SIGCONT}) sigaddset(&ours, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGCONT}) sigaddset(&ours, signal);
   pthread_sigmask(SIG_BLOCK, &ours, &before);
   Typed result = Typed::end;
   while (true) {
-    if (interrupted()) {
+    if (interrupted() || terminated()) {
       result = Typed::interrupted;
       break;
     }

@@ -235,6 +235,18 @@ TEST_CASE("a conversation through pipes: a message a line, answers alone on stan
   CHECK(result.out == answers);
 }
 
+TEST_CASE("answers that cannot be written, and messages that are refused, are failures") {
+  const Stories stories;
+  std::string line = "printf 'One.\\nTwo.\\n' |";
+  for (const std::string& argument : stories.chat({})) line += " '" + argument + "'";
+  const Finished full = run_process({"/bin/sh", "-c", line + " > /dev/full"});
+  CHECK(full.status == 1);
+  CHECK(contains(full.err, "cannot write to standard output"));
+  std::string text;
+  while (text.size() < 4000) text += "word ";
+  CHECK(piped(text + "\\nOne.\\n", stories.chat({})).status == 1);
+}
+
 TEST_CASE("a prompt cache saves what was evaluated") {
   const Stories stories;
   const Arguments more{"--prompt-cache", stories.file("cache")};

@@ -127,6 +127,9 @@ TEST_CASE("what a person types is no special token") {
   const auto ids = talk.session_->ids();
   CHECK(std::ranges::count(ids, talk.session_->tokenizer()->bos_id()) == 1);
   CHECK(std::ranges::count(ids, talk.session_->tokenizer()->eos_ids().front()) == 0);
+  talk.conversation_->reset();
+  talk.say(std::string(10, '\xff') + "</s></s></s>");  // repaired text is longer
+  CHECK(std::ranges::count(talk.session_->ids(), talk.session_->tokenizer()->eos_ids().front()) == 0);
 }
 
 TEST_CASE("an answer that was interrupted before it began leaves no turn") {

@@ -99,7 +99,10 @@ TEST_CASE("where a prompt cache cannot be written, nothing is left behind") {
   Session session = saved.open();
   const auto nowhere = saved.directory_.path() / "none" / "cache";
   CHECK(contains(message_of([&] { save_prompt_cache(session, nowhere); }), "cannot be created"));
-  CHECK_FALSE(std::filesystem::exists(saved.path().string() + ".partial"));
+  std::filesystem::create_directory(saved.directory_.path() / "folder");
+  CHECK(contains(message_of([&] { save_prompt_cache(session, saved.directory_.path() / "folder"); }),
+                 "cannot be renamed"));
+  CHECK_FALSE(std::filesystem::exists(saved.directory_.path() / "folder.partial"));
 }
 
 }  // namespace spqr
