@@ -181,6 +181,10 @@ SpqrFormat format_of(const SavedFile& arguments) {
   format.bits = static_cast<int>(arguments.integer("wbits", 2, 8));
   format.beta1 =
       arguments.is_none("groupsize") ? SpqrFormat::kWholeRow : arguments.integer("groupsize", 1, 1 << 24);
+  if (arguments.is_none("qq_scale_bits") != arguments.is_none("qq_zero_bits"))
+    arguments.fail(
+        "only one of qq_scale_bits and qq_zero_bits is set, but a .spqr file has both scales and zero points "
+        "quantized, or neither");
   if (arguments.is_none("qq_scale_bits")) {
     format.scale_bits = format.zero_bits = SpqrFormat::kUnquantized;
   } else {

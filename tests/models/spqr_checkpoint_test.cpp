@@ -164,6 +164,32 @@ float expected_weight(const std::string& words, std::int64_t row, std::int64_t c
   return add ? dense + outlier : outlier;
 }
 
+// The packed linears of the first block against what torch computes from them.
+void check_weights(const SpqrCheckpoint& checkpoint, const SafetensorsFile& expected) {
+  const ModelConfig config = parse_config(checkpoint.config_json(), "config.json");
+  for (const LinearGroupSpec& group : block_linears(config, 0)) {
+    for (std::size_t i = 0; i < group.modules.size(); ++i) {
+      CAPTURE(group.modules[i]);
+      const SafetensorsTensor* tensor = expected.find(group.modules[i] + ".weight");
+      REQUIRE(tensor != nullptr);
+      REQUIRE(checkpoint.is_packed(group.modules[i]));
+      const SavedMatrix matrix = checkpoint.matrix(group.modules[i], group.m[i], group.n);
+      std::vector<float> w(tensor->data.size() / sizeof(float));
+      std::memcpy(w.data(), tensor->data.data(), tensor->data.size());
+      CHECK(dequantize(matrix) == w);
+      // Rounding to f16: of addends, and of statistics that were saved as f32.
+      const std::vector<float> kept = stored(pack(matrix), matrix.parts.perm);
+      double change = 0;
+      double total = 0;
+      for (std::size_t j = 0; j < w.size(); ++j) {
+        change += std::pow(static_cast<double>(kept[j]) - w[j], 2);
+        total += std::pow(static_cast<double>(w[j]), 2);
+      }
+      CHECK(std::sqrt(change / total) < 0x1p-11);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("reference directories mean the weights that torch computes from them") {
@@ -175,28 +201,28 @@ TEST_CASE("reference directories mean the weights that torch computes from them"
           SpqrFormat{.bits = 3, .beta1 = 16, .beta2 = 16, .scale_bits = 3, .zero_bits = 3});
     CHECK(checkpoint->tensors().size() == 5);
     CHECK_FALSE(checkpoint->is_packed("lm_head"));
-    const ModelConfig config = parse_config(checkpoint->config_json(), name);
-    const auto expected = SafetensorsFile::open(kFixtures / name / "weights.safetensors");
-    for (const LinearGroupSpec& group : block_linears(config, 0)) {
-      for (std::size_t i = 0; i < group.modules.size(); ++i) {
-        const SafetensorsTensor* tensor = expected.find(group.modules[i] + ".weight");
-        REQUIRE(tensor != nullptr);
-        REQUIRE(checkpoint->is_packed(group.modules[i]));
-        const SavedMatrix matrix = checkpoint->matrix(group.modules[i], group.m[i], group.n);
-        std::vector<float> w(tensor->data.size() / sizeof(float));
-        std::memcpy(w.data(), tensor->data.data(), tensor->data.size());
-        CHECK(dequantize(matrix) == w);
-        // Rounding to f16: of addends, and of statistics that were saved as f32.
-        const std::vector<float> kept = stored(pack(matrix), matrix.parts.perm);
-        double change = 0;
-        double total = 0;
-        for (std::size_t j = 0; j < w.size(); ++j) {
-          change += std::pow(static_cast<double>(kept[j]) - w[j], 2);
-          total += std::pow(static_cast<double>(w[j]), 2);
-        }
-        CHECK(std::sqrt(change / total) < 0x1p-11);
-      }
-    }
+    check_weights(*checkpoint, SafetensorsFile::open(kFixtures / name / "weights.safetensors"));
+  }
+}
+
+// Written by the reference's engine, as f16 in groups of 16 and as f32 for whole rows.
+TEST_CASE("reference directories whose statistics are not quantized") {
+  for (const bool row : {false, true}) {
+    CAPTURE(row);
+    const auto directory = kFixtures / (row ? "reference-statistics-row" : "reference-statistics");
+    const auto checkpoint = open_spqr_checkpoint(directory, {});
+    const SpqrFormat& format = checkpoint->packed_format();
+    CHECK(format.bits == 3);
+    CHECK(format.beta1 == (row ? SpqrFormat::kWholeRow : 16));
+    CHECK_FALSE(format.quantized_statistics());
+    check_weights(*checkpoint, SafetensorsFile::open(directory / "weights.safetensors"));
+  }
+  for (const char* alone : {"args-qq_scale_bits.pt", "args-qq_zero_bits.pt"}) {
+    const TemporaryDirectory directory;
+    std::filesystem::copy(kFixtures / "reference-statistics", directory.path(),
+                          std::filesystem::copy_options::recursive);
+    std::filesystem::rename(directory.path() / alone, directory.path() / "args.pt");
+    CHECK(contains(open_error(directory.path()), "only one of qq_scale_bits and qq_zero_bits is set"));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -131,6 +132,32 @@ TEST_CASE("too little memory or disk is a sentence with the numbers before anyth
   CHECK(contains(message_of([&] { require_room({.weights = kExbibyte}, out); }), "GiB of memory, but only"));
   CHECK(contains(message_of([&] { require_room({.file = kExbibyte}, out); }), "GiB on disk, but only"));
   CHECK(message_of([&] { require_room({.weights = 1, .file = 1}, out); }) == "no error");
+}
+
+TEST_CASE("import: statistics that are not quantized stay so") {
+  for (const char* name : {"reference-statistics", "reference-statistics-row"}) {
+    CAPTURE(name);
+    const TemporaryDirectory directory;
+    const auto model = std::filesystem::path(SPQR_FIXTURES) / "torch" / name;
+    TestObserver observer;
+    const QuantizeSummary summary = import_model({model, directory.path() / "x.spqr", {}, {}}, observer);
+    CHECK(summary.average.relative_error < 0x1p-22);
+    const SpqrFile file = SpqrFile::open(directory.path() / "x.spqr", {.mmap = true, .verify = true});
+    const auto expected = SafetensorsFile::open(model / "weights.safetensors");
+    CHECK(expected.tensors().size() == 7);
+    for (const SafetensorsTensor& tensor : expected.tensors()) {
+      const SpqrFileModule* module = file.find_module(tensor.name.substr(0, tensor.name.rfind('.')));
+      REQUIRE(module != nullptr);
+      const auto& packed = std::get<SpqrMatrix>(module->linear.weight);
+      CHECK_FALSE(packed.format.quantized_statistics());
+      std::vector<float> w(tensor.data.size() / sizeof(float));
+      std::vector<float> stored = w;
+      std::memcpy(w.data(), tensor.data.data(), tensor.data.size());
+      dequantize(packed, file.perm(module->perm_name), stored);
+      const double largest = std::abs(*std::ranges::max_element(w, {}, [](float v) { return std::abs(v); }));
+      for (std::size_t i = 0; i < w.size(); ++i) CHECK(std::abs(stored[i] - w[i]) <= largest * 0x1p-10);
+    }
+  }
 }
 
 TEST_CASE("import: the scheme comes from the checkpoint, and options that contradict it are refused") {
