@@ -13,8 +13,9 @@
 
 namespace spqr {
 
-OutputFile::OutputFile(std::filesystem::path path, Mode mode)
-    : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+OutputFile::OutputFile(std::filesystem::path path, Mode mode, Readers readers)
+    : path_(std::move(path)),
+      fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, readers == Readers::all ? 0666 : 0600)) {
   if (fd_ < 0) fail("cannot be created");
   try {
     lock();
@@ -59,9 +60,25 @@ void OutputFile::sync() {
   if (::fsync(fd_) != 0) fail("cannot be written to disk");
 }
 
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+void require_replaceable(const std::filesystem::path& path) {
+  const auto fail = [&](const char* reason) {
+    throw std::runtime_error(fmt::format("{}: cannot be written: {}", path.string(), reason));
+  };
+  if (std::filesystem::is_directory(path)) fail(std::strerror(EISDIR));
+  if (::access(folder_of(path).c_str(), W_OK) != 0) fail(std::strerror(errno));
+}
+
 void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write) {
   const std::filesystem::path partial = path.string() + ".partial";
-  OutputFile out(partial, OutputFile::Mode::create);
+  OutputFile out(partial, OutputFile::Mode::create, OutputFile::Readers::owner);
   try {
     write(out);
     out.sync();
@@ -78,8 +95,7 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
     throw std::runtime_error(
         fmt::format("{}: cannot be renamed to {}: {}", from.string(), to.string(), std::strerror(errno)));
   }
-  const std::filesystem::path folder = to.has_parent_path() ? to.parent_path() : std::filesystem::path(".");
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = ::open(folder_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // the name is right; only its durability could not be asked for
   ::fsync(fd);
   ::close(fd);

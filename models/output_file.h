@@ -14,8 +14,9 @@ namespace spqr {
 // Methods throw std::runtime_error naming the file and the system's reason.
 class OutputFile {
  public:
-  enum class Mode : std::uint8_t { create, keep };  // create: empty it; keep: go on with what is there
-  OutputFile(std::filesystem::path path, Mode mode);
+  enum class Mode : std::uint8_t { create, keep };   // create: empty it; keep: go on with what is there
+  enum class Readers : std::uint8_t { all, owner };  // of a new file, all: as the process's umask lets
+  OutputFile(std::filesystem::path path, Mode mode, Readers readers = Readers::all);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -34,8 +35,11 @@ class OutputFile {
 };
 
 // A file that appears, or is replaced, as a whole: `write` fills a temporary one beside it, which is removed
-// where it throws.
+// where it throws. Only its owner can read it.
 void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write);
+
+// Throws std::runtime_error naming the file where replace_file() could not put one there.
+void require_replaceable(const std::filesystem::path& path);
 
 // Renames, replacing `to`, and makes the renaming durable.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);

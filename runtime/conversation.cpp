@@ -20,10 +20,43 @@ bool nothing_came(const Answer& answer) {
   return answer.generated.reason == FinishReason::interrupted && answer.generated.ids.empty();
 }
 
+std::string lead_in_of(const ChatTemplate& format) {
+  const ChatMessage user{ChatRole::user, "u"};
+  const std::string invited = format.render({&user, 1}).text;
+  const RenderedChat answered = format.render(std::vector<ChatMessage>{user, {ChatRole::assistant, "a"}});
+  if (!answered.text.starts_with(invited)) return {};
+  return answered.text.substr(invited.size(), answered.contents.back().begin - invited.size());
+}
+
+// Hands text on without the lead-in at its beginning.
+class WithoutLeadIn {
+ public:
+  WithoutLeadIn(std::string lead_in, std::function<bool(std::string_view)> next)
+      : lead_in_(std::move(lead_in)), next_(std::move(next)) {}
+
+  bool operator()(std::string_view text) {
+    if (began_) return next_(text);
+    held_ += text;
+    if (held_.size() < lead_in_.size() && lead_in_.starts_with(held_)) return true;
+    began_ = true;
+    if (held_.starts_with(lead_in_)) held_.erase(0, lead_in_.size());
+    return held_.empty() || next_(held_);
+  }
+
+ private:
+  std::string lead_in_;
+  std::function<bool(std::string_view)> next_;
+  std::string held_;
+  bool began_ = false;
+};
+
 }  // namespace
 
 Conversation::Conversation(Session& session, ChatTemplate format, std::string system)
-    : session_(session), format_(std::move(format)), system_(repair_utf8(system)) {}
+    : session_(session),
+      format_(std::move(format)),
+      lead_in_(lead_in_of(format_)),
+      system_(repair_utf8(system)) {}
 
 void Conversation::set_system(std::string text) {
   system_ = repair_utf8(text);
@@ -48,8 +81,10 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
   system_ = has_system ? repair_utf8(messages.front().content) : "";
   turns_.clear();
   for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
-    turns_.push_back(
-        {.user = repair_utf8(messages[i].content), .answer = repair_utf8(messages[i + 1].content)});
+    const RenderedChat chat = format_.render(messages.first(i + 2));
+    const TextRange content = chat.contents.back();  // as the format writes it: perhaps trimmed
+    turns_.push_back({.user = repair_utf8(messages[i].content),
+                      .answer = repair_utf8(chat.text.substr(content.begin, content.end - content.begin))});
     turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
     turns_.back().answer_ids = encode_answer(turns_.back().answer);
   }
@@ -59,6 +94,14 @@ bool Conversation::undo() {
   if (turns_.empty()) return false;
   turns_.pop_back();
   return true;
+}
+
+void Conversation::forget_undone() {
+  const bool empty = turns_.empty();
+  if (empty) turns_.push_back({.user = "", .prompt_ids = {}});
+  if (empty) turns_.back().prompt_ids = encode_prompt(0);  // the system message stays
+  session_.rewind_to(sequence({}));
+  if (empty) turns_.clear();
 }
 
 Answer Conversation::say(std::string text, Sampler& sampler, const GenerateOptions& options,
@@ -101,7 +144,8 @@ Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, Gene
           "the message makes {} tokens with what stands before it, the context has {}; -c makes it larger",
           length, session_.context()));
   }
-  if (const std::string end = format_.end_of_answer(); !end.empty()) options.stop.push_back(end);
+  add_end(options);
+  if (callbacks.text) callbacks.text = WithoutLeadIn(lead_in_, std::move(callbacks.text));
   options.context_shift = false;  // it would tear messages apart
   callbacks.make_room = [&](std::span<const std::int32_t> generated) {
     const std::int64_t before = answer.turns_dropped;
@@ -111,7 +155,7 @@ Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, Gene
   const std::vector<std::int32_t> ids = sequence({});
   answer.generated = generate(session_, sampler, session_.rewind_to(ids), options, callbacks);
   Turn& turn = turns_.back();
-  turn.answer = answer.generated.text;
+  turn.answer = content_of(answer.generated);
   // Tokens that reach into what ended the answer do not belong to it.
   turn.answer_ids =
       answer.generated.reason == FinishReason::stop ? encode_answer(turn.answer) : answer.generated.ids;
@@ -138,9 +182,32 @@ std::vector<std::int32_t> Conversation::encode_prompt(std::size_t turn) const {
       {.add_special = false, .parse_special = true, .typed = typed, .continues = turn > 0});
 }
 
-std::vector<std::int32_t> Conversation::encode_answer(const std::string& text) const {
-  return session_.tokenizer()->encode(text,
-                                      {.add_special = false, .parse_special = false, .continues = true});
+std::vector<std::int32_t> Conversation::encode_answer(const std::string& content) const {
+  const TextRange typed{lead_in_.size(), lead_in_.size() + content.size()};
+  return session_.tokenizer()->encode(
+      lead_in_ + content,
+      {.add_special = false, .parse_special = true, .typed = {&typed, 1}, .continues = true});
+}
+
+std::string Conversation::content_of(const GenerateResult& generated) const {
+  std::string_view text = generated.text;
+  if (text.starts_with(lead_in_)) text.remove_prefix(lead_in_.size());
+  // What a format has between an answer and the text that ends it is the format's.
+  if (generated.reason == FinishReason::stop) text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
+  return std::string(text);
+}
+
+void Conversation::add_end(GenerateOptions& options) const {
+  const std::string end = format_.end_of_answer();
+  if (end.empty()) return;
+  const Tokenizer& tokenizer = *session_.tokenizer();
+  const std::vector<std::int32_t> ids =
+      tokenizer.encode(end, {.add_special = false, .parse_special = true, .continues = true});
+  if (ids.size() == 1 && tokenizer.piece(ids.front(), false).empty()) {
+    options.end.push_back(ids.front());
+  } else {
+    options.stop.push_back(end);
+  }
 }
 
 std::vector<std::int32_t> Conversation::sequence(std::span<const std::int32_t> generated) const {

@@ -36,6 +36,8 @@ class Conversation {
   // Forgets the last message and its answer; false: there is none.
   bool undo();
   void reset() { turns_.clear(); }
+  // The session's cache, which undone turns stay in until other text takes their place, forgets them.
+  void forget_undone();
 
   void set_system(std::string text);
   const std::string& system() const { return system_; }
@@ -47,7 +49,7 @@ class Conversation {
  private:
   struct Turn {
     std::string user;
-    std::string answer{};
+    std::string answer{};                    // without lead_in_
     std::vector<std::int32_t> prompt_ids{};  // from the end of the answer before to the start of this one
     std::vector<std::int32_t> answer_ids{};
   };
@@ -55,7 +57,12 @@ class Conversation {
   Answer answer_last(Sampler& sampler, GenerateOptions options, GenerateCallbacks callbacks);
   // Ids of a turn's part before its answer.
   std::vector<std::int32_t> encode_prompt(std::size_t turn) const;
-  std::vector<std::int32_t> encode_answer(const std::string& text) const;
+  // Ids of an answer that the model did not give, or not as it stands now.
+  std::vector<std::int32_t> encode_answer(const std::string& content) const;
+  // What the model said, as the content of a message.
+  std::string content_of(const GenerateResult& generated) const;
+  // Makes the format's end of an answer end this one.
+  void add_end(GenerateOptions& options) const;
   // All that the answer `generated` of the last turn follows, and it.
   std::vector<std::int32_t> sequence(std::span<const std::int32_t> generated) const;
   // Forgets the oldest turns until sequence(generated) leaves room for `room` more; false: the last turn
@@ -64,6 +71,7 @@ class Conversation {
 
   Session& session_;
   ChatTemplate format_;
+  std::string lead_in_;  // that the format has between its invitation and an answer: the model says it
   std::string system_;
   std::vector<Turn> turns_;
 };

@@ -10,7 +10,8 @@
 
 namespace spqr {
 
-// Replaces the file only when all of it is written. Throws std::runtime_error naming it.
+// Replaces the file, which only its owner can read, when all of it is written. Throws std::runtime_error
+// naming it.
 void write_conversation(const std::filesystem::path& path, std::span<const ChatMessage> messages);
 // Throws std::runtime_error naming the file for anything else than such an array.
 std::vector<ChatMessage> read_conversation(const std::filesystem::path& path);

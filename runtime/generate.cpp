@@ -23,6 +23,7 @@ class Generation {
     }
     const auto& configured = session.config().eos_token_ids;
     eos_.insert(eos_.end(), configured.begin(), configured.end());
+    eos_.insert(eos_.end(), options.end.begin(), options.end.end());
   }
 
   GenerateResult run(std::span<const std::int32_t> prompt) {
@@ -31,6 +32,8 @@ class Generation {
       const bool at_start = prompt.size() == 1 && prompt.front() == tokenizer->bos_id();
       decoder_.emplace(*tokenizer, options_.show_special, at_start);
     }
+    sampler_.forget();
+    for (const std::int32_t id : session_.ids()) sampler_.accept(id);
     for (const std::int32_t id : prompt) sampler_.accept(id);
     try {
       decode(read_prompt(prompt));

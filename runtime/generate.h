@@ -17,6 +17,7 @@ struct GenerateOptions {
   std::int64_t max_tokens = -1;  // -1: until the model ends or the context is full
   bool ignore_eos = false;
   std::vector<std::string> stop{};  // text that ends generation; it is not part of the result
+  std::vector<std::int32_t> end{};  // tokens that do, beside the model's own
   bool context_shift = false;       // full context: forget the older half and go on
   bool show_special = false;        // special tokens are part of the text
 };
@@ -49,7 +50,8 @@ struct GenerateCallbacks {
 // Throws std::runtime_error if the prompt is empty or does not fit the context.
 void require_room(const Session& session, std::span<const std::int32_t> prompt);
 
-// Appends `prompt` to the session's sequence and generates. Throws as require_room() does.
+// Appends `prompt` to the session's sequence and generates; penalties look at all of it. Throws as
+// require_room() does.
 GenerateResult generate(Session& session, Sampler& sampler, std::span<const std::int32_t> prompt,
                         const GenerateOptions& options, const GenerateCallbacks& callbacks);
 

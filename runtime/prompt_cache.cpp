@@ -20,7 +20,7 @@ constexpr const char* kVersion = "1";
 constexpr const char* kIds = "ids";
 
 // The keys or the values of one block.
-struct Half {
+struct CachedTensor {
   std::string name;
   void* data;  // in the backend's memory, room for `capacity` tokens a head
   KvLayer layer;
@@ -38,31 +38,32 @@ struct Half {
   }
 };
 
-std::vector<Half> halves_of(const Session& session) {
-  std::vector<Half> halves;
+std::vector<CachedTensor> cached_tensors(const Session& session) {
+  std::vector<CachedTensor> tensors;
   for (std::int64_t l = 0; l < session.config().num_hidden_layers; ++l) {
     const KvLayer& layer = session.cache().layer(l);
-    halves.push_back({fmt::format("blocks.{}.k", l), layer.k, layer});
-    halves.push_back({fmt::format("blocks.{}.v", l), layer.v, layer});
+    tensors.push_back({fmt::format("blocks.{}.k", l), layer.k, layer});
+    tensors.push_back({fmt::format("blocks.{}.v", l), layer.v, layer});
   }
-  return halves;
+  return tensors;
 }
 
-std::vector<std::byte> download(Session& session, const Half& half, std::int64_t tokens) {
-  std::vector<std::byte> bytes(half.bytes(tokens));
-  const std::size_t per_head = static_cast<std::size_t>(tokens) * half.row_bytes();
-  for (std::int64_t h = 0; h < half.layer.kv_heads; ++h)
-    session.backend().download(bytes.data() + static_cast<std::size_t>(h) * per_head, half.head(h), per_head);
+std::vector<std::byte> download(Session& session, const CachedTensor& cached, std::int64_t tokens) {
+  std::vector<std::byte> bytes(cached.bytes(tokens));
+  const std::size_t per_head = static_cast<std::size_t>(tokens) * cached.row_bytes();
+  for (std::int64_t h = 0; h < cached.layer.kv_heads; ++h)
+    session.backend().download(bytes.data() + static_cast<std::size_t>(h) * per_head, cached.head(h),
+                               per_head);
   return bytes;
 }
 
 // The file's first `tokens` of `stored`.
-void upload(Session& session, const Half& half, const SafetensorsTensor& tensor, std::int64_t stored,
-            std::int64_t tokens) {
-  const std::size_t per_head = static_cast<std::size_t>(stored) * half.row_bytes();
-  for (std::int64_t h = 0; h < half.layer.kv_heads; ++h)
-    session.backend().upload(half.head(h), tensor.data.data() + static_cast<std::size_t>(h) * per_head,
-                             static_cast<std::size_t>(tokens) * half.row_bytes());
+void upload(Session& session, const CachedTensor& cached, const SafetensorsTensor& tensor,
+            std::int64_t stored, std::int64_t tokens) {
+  const std::size_t per_head = static_cast<std::size_t>(stored) * cached.row_bytes();
+  for (std::int64_t h = 0; h < cached.layer.kv_heads; ++h)
+    session.backend().upload(cached.head(h), tensor.data.data() + static_cast<std::size_t>(h) * per_head,
+                             static_cast<std::size_t>(tokens) * cached.row_bytes());
 }
 
 // Header and data of a file. The checksums of the data are known only when it is written: the header, whose
@@ -70,16 +71,18 @@ void upload(Session& session, const Half& half, const SafetensorsTensor& tensor,
 class Writing {
  public:
   Writing(Session& session, OutputFile& out)
-      : session_(session), out_(out), ids_(session.ids()), halves_(halves_of(session)) {}
+      : session_(session), out_(out), ids_(session.ids()), tensors_(cached_tensors(session)) {}
 
   void run() {
     add(kIds, "I32", {tokens()}, ids_.size_bytes());
-    for (const Half& half : halves_)
-      add(half.name, container::dtype_name(half.layer.dtype), half.shape(tokens()), half.bytes(tokens()));
+    for (const CachedTensor& cached : tensors_)
+      add(cached.name, container::dtype_name(cached.layer.dtype), cached.shape(tokens()),
+          cached.bytes(tokens()));
     const std::uint64_t begin = container::framed_bytes(header().size());
     std::uint64_t offset = begin;
     write(kIds, std::as_bytes(ids_), offset);
-    for (const Half& half : halves_) write(half.name, download(session_, half, tokens()), offset);
+    for (const CachedTensor& cached : tensors_)
+      write(cached.name, download(session_, cached, tokens()), offset);
     out_.write(0, container::framed(header(), begin));
   }
 
@@ -111,7 +114,7 @@ class Writing {
   Session& session_;
   OutputFile& out_;
   std::span<const std::int32_t> ids_;
-  std::vector<Half> halves_;
+  std::vector<CachedTensor> tensors_;
   nlohmann::json object_;
   nlohmann::json checksums_;
   std::size_t end_ = 0;
@@ -127,13 +130,14 @@ class Reading {
     check_metadata();
     std::vector<std::int32_t> ids = read_ids();
     const auto stored = static_cast<std::int64_t>(ids.size());
-    const std::vector<Half> halves = halves_of(session_);
-    if (file_.tensors().size() != halves.size() + 1)
-      fail(fmt::format("holds {} tensors, expected {}", file_.tensors().size(), halves.size() + 1));
+    const std::vector<CachedTensor> tensors = cached_tensors(session_);
+    if (file_.tensors().size() != tensors.size() + 1)
+      fail(fmt::format("holds {} tensors, expected {}", file_.tensors().size(), tensors.size() + 1));
     const std::int64_t tokens = std::min(stored, session_.context());
-    for (const Half& half : halves)
-      upload(session_, half, tensor(half.name, container::dtype_name(half.layer.dtype), half.shape(stored)),
-             stored, tokens);
+    for (const CachedTensor& cached : tensors)
+      upload(session_, cached,
+             tensor(cached.name, container::dtype_name(cached.layer.dtype), cached.shape(stored)), stored,
+             tokens);
     ids.resize(static_cast<std::size_t>(tokens));
     session_.adopt(std::move(ids));
   }

@@ -10,7 +10,8 @@
 
 namespace spqr {
 
-// Replaces the file only when all of it is written. Throws std::runtime_error naming it.
+// Replaces the file, which only its owner can read, when all of it is written. Throws std::runtime_error
+// naming it.
 void save_prompt_cache(Session& session, const std::filesystem::path& path);
 
 // The session's sequence becomes the file's, as far as its context reaches. Throws std::runtime_error naming

@@ -33,6 +33,8 @@ class Sampler {
   std::int32_t sample(std::span<const float> logits, std::span<const std::int32_t> banned = {});
   // Tells of a token that is now part of the sequence, chosen here or not: penalties look at it.
   void accept(std::int32_t id);
+  // Forgets what accept() was told: another sequence begins.
+  void forget() { recent_.clear(); }
 
  private:
   struct Candidate {

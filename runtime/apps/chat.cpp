@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 
@@ -42,6 +43,13 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
+// "~/..." is a person's own folder, as in a shell.
+std::filesystem::path file_named(const std::string& text) {
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || !text.starts_with("~/")) return text;
+  return std::filesystem::path(home) / text.substr(2);
+}
+
 class Chat {
  public:
   Chat(Session& session, Conversation& conversation, const ChatOptions& options)
@@ -54,7 +62,7 @@ class Chat {
         style_(style_of(terminal_)),
         reader_(terminal_) {}
 
-  int run(const std::string& first_message);
+  int run(const ChatOptions& options);
 
  private:
   struct Command {
@@ -70,8 +78,12 @@ class Chat {
   void answer(Ask ask);
   // Part of an answer; false: it cannot be written.
   bool show(std::string_view text);
-  // A message of perhaps several lines.
-  Typed read_message(std::string& message);
+  // A message of perhaps several lines, or a command.
+  struct Input {
+    std::string text{};
+    bool quoted = false;  // a message, whatever it begins with
+  };
+  Typed read_message(Input& input);
   Typed read_line(bool continued, std::string& line);
   void command(std::string_view text);
   // What the program says, apart from answers.
@@ -98,13 +110,15 @@ class Chat {
   LineReader reader_;
   std::optional<GenerateResult> last_;  // the last answer's
   bool leaving_ = false;
-  bool refused_ = false;  // a message
+  bool answered_ = false;  // a message, if only by a refusal
+  bool refused_ = false;   // a message
   std::exception_ptr output_error_;
 };
 
 const Chat::Command Chat::kCommands[] = {
     {"/help", "", "this list", &Chat::help},
-    {"/system", "[TEXT]", "show or change what the model is told before everything", &Chat::system},
+    {"/system", "[TEXT]", "show or change what the model is told before everything; \"\": nothing",
+     &Chat::system},
     {"/reset", "", "forget the conversation, keep the system message", &Chat::reset},
     {"/undo", "", "forget the last message and its answer", &Chat::undo},
     {"/regen", "", "answer the last message again", &Chat::regenerate},
@@ -115,19 +129,20 @@ const Chat::Command Chat::kCommands[] = {
     {"/quit", "", "leave; so do Ctrl-D and Ctrl-C twice", &Chat::quit},
 };
 
-int Chat::run(const std::string& first_message) {
+int Chat::run(const ChatOptions& options) {
   if (terminal_)
     notice("/help lists the commands; a line that ends in \\ goes on, \"\"\" begins and ends several");
-  if (!first_message.empty()) say(first_message);
+  if (!options.first_message.empty()) say(options.first_message);
   bool warned = interrupted();
-  std::string message;
-  while (!leaving_) {
+  Input input;
+  while (!leaving_ && !(options.single_turn && answered_)) {
     forget_interrupt();
-    if (terminated()) return kExitInterrupted;
-    const Typed typed = read_message(message);
+    if (terminated() != 0) return terminated();
+    const Typed typed = read_message(input);
     if (typed == Typed::interrupted) {
       if (terminal_) print("\n");
-      if (warned || terminated() || !terminal_) return kExitInterrupted;
+      if (terminated() != 0) return terminated();
+      if (warned || !terminal_) return kExitInterrupted;
       notice("Ctrl-C again leaves");
       warned = true;
       continue;
@@ -137,15 +152,17 @@ int Chat::run(const std::string& first_message) {
       break;
     }
     warned = false;
-    if (trimmed(message).empty()) continue;
-    reader_.remember(message);
-    if (message.starts_with('/')) {
-      command(trimmed(message));
+    if (trimmed(input.text).empty()) continue;
+    reader_.remember(input.text);
+    const bool one_line = input.text.find('\n') == std::string::npos;  // pasted text may begin with a path
+    if (input.text.starts_with('/') && one_line && !input.quoted) {
+      command(trimmed(input.text));
     } else {
-      say(message);
+      say(input.text);
     }
     warned = interrupted();  // it stopped the answer
   }
+  if (terminated() != 0) return terminated();
   return refused_ && !terminal_ ? kExitFailed : kExitGood;
 }
 
@@ -155,10 +172,10 @@ Typed Chat::read_line(bool continued, std::string& line) {
       style_.prompt.empty() ? mark : fmt::format("\1{}\1{}\1{}\1", style_.prompt, mark, style_.plain), line);
 }
 
-Typed Chat::read_message(std::string& message) {
-  message.clear();
+Typed Chat::read_message(Input& input) {
+  input = {};
+  auto& [message, quoted] = input;
   std::string line;
-  bool quoted = false;
   for (bool continued = false;; continued = true) {
     const Typed typed = read_line(continued, line);
     if (typed == Typed::end && continued) return Typed::line;  // what there is of it
@@ -204,8 +221,9 @@ void Chat::answer(Ask ask) {
       notice(
           fmt::format("stopped: the context of {} tokens is full; -c makes it larger", session_.context()));
     last_ = answer.generated;
+    answered_ = true;
   } catch (const std::exception& error) {
-    refused_ = true;
+    refused_ = answered_ = true;
     notice(error.what());
   }
   if (output_error_) std::rethrow_exception(output_error_);
@@ -249,17 +267,19 @@ void Chat::help(const std::string& /*argument*/) {
 }
 
 void Chat::system(const std::string& argument) {
-  if (!argument.empty()) conversation_.set_system(argument);
+  if (!argument.empty()) conversation_.set_system(argument == "\"\"" ? "" : argument);
   notice(conversation_.system().empty() ? "there is no system message"
                                         : fmt::format("system message: {}", conversation_.system()));
 }
 
 void Chat::reset(const std::string& /*argument*/) {
   conversation_.reset();
+  last_.reset();
   notice("a new conversation");
 }
 
 void Chat::undo(const std::string& /*argument*/) {
+  last_.reset();
   notice(conversation_.undo() ? "the last turn is forgotten" : "there is nothing to undo");
 }
 
@@ -270,17 +290,18 @@ void Chat::regenerate(const std::string& /*argument*/) {
 }
 
 void Chat::save(const std::string& argument) {
-  write_conversation(argument, conversation_.messages());
+  write_conversation(file_named(argument), conversation_.messages());
   notice(fmt::format("saved as {}", argument));
 }
 
 void Chat::load(const std::string& argument) {
-  const std::vector<ChatMessage> messages = read_conversation(argument);
+  const std::vector<ChatMessage> messages = read_conversation(file_named(argument));
   try {
     conversation_.restore(messages);
   } catch (const std::invalid_argument& error) {
     return notice(fmt::format("{}: {}", argument, error.what()));
   }
+  last_.reset();
   notice(fmt::format("{} messages from {}", messages.size(), argument));
 }
 
@@ -310,7 +331,7 @@ void Chat::quit(const std::string& /*argument*/) {
 }  // namespace
 
 int run_chat(Session& session, Conversation& conversation, const ChatOptions& options) {
-  return Chat(session, conversation, options).run(options.first_message);
+  return Chat(session, conversation, options).run(options);
 }
 
 }  // namespace spqr

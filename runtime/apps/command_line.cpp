@@ -23,9 +23,12 @@ namespace {
 
 // llama.cpp's names: those of several letters behind one dash, which option parsers read as a bundle of
 // one-letter options, and second names of what has one here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kLongNames{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kLongNames{{
     {"-cnv", "--conversation"},
+    {"-no-cnv", "--no-conversation"},
+    {"-st", "--single-turn"},
     {"-sys", "--system-prompt"},
+    {"-sysf", "--system-prompt-file"},
     {"-ctk", "--cache-type-k"},
     {"-ctv", "--cache-type-v"},
     {"-ngl", "--gpu-layers"},
@@ -46,11 +49,11 @@ std::vector<std::string> with_long_names(int argc, char** argv) {
 }
 
 std::atomic<int> interrupts{0};
-std::atomic<bool> ended{false};
+std::atomic<int> ended_by{0};
 std::optional<termios> terminal;  // as it was at the start
 
 void on_interrupt(int signal) {
-  if (signal != SIGINT) ended = true;
+  if (signal != SIGINT) ended_by = signal;
   if (interrupts.fetch_add(1) == 0) return;
   if (terminal) tcsetattr(STDIN_FILENO, TCSANOW, &*terminal);
   _exit(128 + signal);
@@ -115,8 +118,9 @@ bool interrupted() {
   return interrupts.load() > 0;
 }
 
-bool terminated() {
-  return ended.load();
+int terminated() {
+  const int signal = ended_by.load();
+  return signal == 0 ? 0 : 128 + signal;
 }
 
 void forget_interrupt() {

@@ -37,8 +37,9 @@ bool print(std::string_view text);
 // terminal as it was. Idempotent.
 void install_interrupt_handler();
 bool interrupted();
-// Whether that was another signal than a Ctrl-C: the process is to end.
-bool terminated();
+// 128 + the signal where that was another one than a Ctrl-C: the exit status with which the process is to
+// end; else 0.
+int terminated();
 // Clears the flag after a Ctrl-C: what it was meant for has stopped.
 void forget_interrupt();
 

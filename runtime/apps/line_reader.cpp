@@ -11,7 +11,6 @@
 #include <string_view>
 
 #include "runtime/apps/command_line.h"
-#include "runtime/apps/typed_input.h"
 
 namespace spqr {
 namespace {

@@ -1,13 +1,12 @@
 // Lines that a person types: edited and remembered at a terminal, plain from anything else.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 
-namespace spqr {
+#include "runtime/apps/typed_input.h"
 
-enum class Typed : std::uint8_t { line, interrupted, end };
+namespace spqr {
 
 class LineReader {
  public:

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <random>
 #include <stdexcept>
+#include <type_traits>
 #include <variant>
 
 namespace spqr {
@@ -27,6 +28,10 @@ constexpr Setting kSettings[] = {
     {"frequency-penalty", &SamplerOptions::frequency_penalty},
     {"seed", &SamplerOptions::seed},
 };
+
+std::uint64_t random_seed() {
+  return std::random_device{}();
+}
 
 template <typename T>
 T number(std::string_view name, const std::string& text) {
@@ -70,7 +75,7 @@ SamplerOptions sampler_options(const cxxopts::ParseResult& parsed) {
   const auto seed = parsed["seed"].as<std::int64_t>();
   if (seed < -1)
     throw UsageError(fmt::format("--seed is {}, expected 0 or more, or -1 for a random one", seed));
-  options.seed = seed < 0 ? std::random_device{}() : static_cast<std::uint64_t>(seed);
+  options.seed = seed < 0 ? random_seed() : static_cast<std::uint64_t>(seed);
   try {
     validate(options);
   } catch (const std::invalid_argument& error) {
@@ -98,7 +103,9 @@ void change_setting(SamplerOptions& options, std::string_view name, const std::s
     SamplerOptions changed = options;
     std::visit(
         [&](auto member) {
-          changed.*member = number<std::remove_reference_t<decltype(changed.*member)>>(name, value);
+          using Value = std::remove_reference_t<decltype(changed.*member)>;
+          const bool drawn = std::is_same_v<Value, std::uint64_t> && value == "-1";
+          changed.*member = drawn ? static_cast<Value>(random_seed()) : number<Value>(name, value);
         },
         setting.member);
     validate(changed);

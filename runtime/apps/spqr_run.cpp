@@ -1,5 +1,5 @@
 // spqr-run: streams the continuation of a prompt, or talks with a person.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/json.h"
+#include "models/output_file.h"
 #include "runtime/apps/chat.h"
 #include "runtime/apps/sampler_options.h"
 #include "runtime/apps/session_options.h"
@@ -38,9 +39,13 @@ void add_run_options(cxxopts::Options& options) {
   options.add_options("conversation")(
       "conversation",
       "talk with the model (-cnv); so it does at a terminal without -p. -p is the first message")(
+      "no-conversation", "read a prompt and go on with it, at a terminal too (-no-cnv)")(
+      "single-turn", "end after the first answer (-st)")(
       "system-prompt", "what the model is told before everything (-sys)", cxxopts::value<std::string>())(
-      "chat-template", "the model's own; otherwise its NAME, or a FILE with it in Jinja",
-      cxxopts::value<std::string>());
+      "system-prompt-file", "a file with it, whose last newline is left out (-sysf)",
+      cxxopts::value<std::string>())("chat-template",
+                                     "the model's own; otherwise its NAME, or a FILE with it in Jinja",
+                                     cxxopts::value<std::string>());
 }
 
 GenerateOptions generate_options(const cxxopts::ParseResult& parsed) {
@@ -84,13 +89,19 @@ std::string unescape(const std::string& text) {
   return out;
 }
 
+std::string text_of(const cxxopts::ParseResult& parsed, const char* name) {
+  return parsed.count(name) > 0 ? parsed[name].as<std::string>() : std::string();
+}
+
+std::string file_text(const std::string& path) {
+  auto text = read_text(path);
+  if (text.ends_with('\n')) text.pop_back();  // which editors add
+  return text;
+}
+
 std::string prompt_text(const cxxopts::ParseResult& parsed) {
   if (parsed.count("prompt") > 0 && parsed.count("file") > 0) throw UsageError("-p and -f are both given");
-  if (parsed.count("file") > 0) {
-    auto text = read_text(parsed["file"].as<std::string>());
-    if (text.ends_with('\n')) text.pop_back();  // which editors add
-    return text;
-  }
+  if (parsed.count("file") > 0) return file_text(text_of(parsed, "file"));
   if (parsed.count("prompt") == 0) return {};
   const auto text = parsed["prompt"].as<std::string>();
   return parsed.count("escape") > 0 ? unescape(text) : text;
@@ -127,23 +138,51 @@ bool wants_conversation(const cxxopts::ParseResult& parsed) {
   const bool terminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
   const bool json = parsed.count("json") > 0;
   const bool asked = parsed.count("conversation") > 0;
-  if (asked && json) throw UsageError("--json is for one answer, not for a conversation");
-  if (!asked && !prompt && (json || !terminal))
+  const bool refused = parsed.count("no-conversation") > 0;
+  if (asked && refused) throw UsageError("-cnv and -no-cnv are both given");
+  if (!asked && !prompt && (json || !terminal || refused))
     throw UsageError("no prompt; give one with -p TEXT or -f FILE");
-  if (!asked && prompt && parsed.count("system-prompt") + parsed.count("chat-template") > 0)
-    throw UsageError("-sys and --chat-template are for conversations; give -cnv too");
-  return asked || !prompt;
+  const bool talks = asked || !prompt;
+  const auto refuse = [&](std::initializer_list<const char*> names, const char* why) {
+    for (const char* name : names) {
+      if (parsed.count(name) > 0) throw UsageError(fmt::format("--{} {}", name, why));
+    }
+  };
+  if (talks)
+    refuse({"json", "parse-special", "no-display-prompt", "context-shift"},
+           "is for going on with a prompt, not for a conversation");
+  else
+    refuse({"system-prompt", "system-prompt-file", "chat-template", "single-turn"},
+           "is for conversations; give -cnv too");
+  return talks;
+}
+
+bool is_built_in(const std::string& name) {
+  const std::vector<std::string> names = ChatTemplate::names();
+  return std::ranges::find(names, name) != names.end();
+}
+
+// Before minutes of loading.
+void check_conversation(const cxxopts::ParseResult& parsed) {
+  if (parsed.count("system-prompt") > 0 && parsed.count("system-prompt-file") > 0)
+    throw UsageError("-sys and -sysf are both given");
+  const std::string given = text_of(parsed, "chat-template");
+  if (given.empty() || is_built_in(given) || std::filesystem::exists(given)) return;
+  throw UsageError(fmt::format("there is no chat template '{}', built in or as a file; built in are {}",
+                               given, fmt::join(ChatTemplate::names(), ", ")));
+}
+
+std::string system_prompt(const cxxopts::ParseResult& parsed) {
+  const std::string file = text_of(parsed, "system-prompt-file");
+  return file.empty() ? text_of(parsed, "system-prompt") : file_text(file);
 }
 
 ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given) {
   ChatTokens tokens;
   if (tokenizer.bos_id() >= 0) tokens.bos = tokenizer.piece(tokenizer.bos_id(), true);
   if (!tokenizer.eos_ids().empty()) tokens.eos = tokenizer.piece(tokenizer.eos_ids().front(), true);
-  const std::vector<std::string> names = ChatTemplate::names();
-  if (!given.empty()) {
-    const bool is_file = std::ranges::find(names, given) == names.end() && std::filesystem::exists(given);
-    return is_file ? ChatTemplate::detect(read_text(given), tokens) : ChatTemplate::named(given, tokens);
-  }
+  if (is_built_in(given)) return ChatTemplate::named(given, tokens);
+  if (!given.empty()) return ChatTemplate::detect(read_text(given), tokens);
   if (tokenizer.chat_template().empty())
     throw std::runtime_error(
         "the model has no chat template; give one with --chat-template, or a prompt with -p for text that "
@@ -156,16 +195,16 @@ void announce(const Session& session, const SamplerOptions& sampling) {
              sampling.seed);
 }
 
-int converse(Session& session, const cxxopts::ParseResult& parsed, const ChatOptions& options) {
+int converse(Session& session, const cxxopts::ParseResult& parsed, const std::string& system,
+             const ChatOptions& options) {
   if (session.tokenizer() == nullptr)
     throw std::runtime_error("the model has no tokenizer: there is no talking with it");
-  const auto text_of = [&](const char* name) {
-    return parsed.count(name) > 0 ? parsed[name].as<std::string>() : std::string();
-  };
-  Conversation conversation(session, chat_template(*session.tokenizer(), text_of("chat-template")),
-                            text_of("system-prompt"));
+  Conversation conversation(session, chat_template(*session.tokenizer(), text_of(parsed, "chat-template")),
+                            system);
   announce(session, options.sampling);
-  return run_chat(session, conversation, options);
+  const int status = run_chat(session, conversation, options);
+  conversation.forget_undone();  // or a prompt cache would keep it
+  return status;
 }
 
 int complete(Session& session, const cxxopts::ParseResult& parsed, const std::string& text,
@@ -189,6 +228,11 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
   } else {
     print("\n");
     print_timings(session, result);
+    if (result.reason == FinishReason::context)
+      fmt::print(stderr,
+                 "stopped: the context of {} tokens is full; -c makes it larger, --context-shift goes on "
+                 "without the oldest\n",
+                 session.context());
   }
   return kExitGood;
 }
@@ -198,16 +242,24 @@ int run(const cxxopts::ParseResult& parsed) {
   const SamplerOptions sampling = sampler_options(parsed);
   const GenerateOptions generating = generate_options(parsed);
   const std::string text = prompt_text(parsed);
+  if (conversation) check_conversation(parsed);
+  const std::string system = system_prompt(parsed);
   const SessionOptions opening = session_options(parsed);
-  const std::string cache = parsed.count("prompt-cache") > 0 ? parsed["prompt-cache"].as<std::string>() : "";
+  const std::string cache_file = text_of(parsed, "prompt-cache");
+  if (!cache_file.empty()) require_replaceable(cache_file);
   std::signal(SIGPIPE, SIG_IGN);
   install_interrupt_handler();
 
   Session session(opening);
-  if (!cache.empty() && std::filesystem::exists(cache)) load_prompt_cache(session, cache);
-  const int status = conversation ? converse(session, parsed, {text, sampling, generating})
-                                  : complete(session, parsed, text, sampling, generating);
-  if (!cache.empty()) save_prompt_cache(session, cache);
+  if (!cache_file.empty() && std::filesystem::exists(cache_file)) load_prompt_cache(session, cache_file);
+  const std::vector<std::int32_t> loaded(session.ids().begin(), session.ids().end());
+  const bool single_turn = parsed.count("single-turn") > 0;
+  const int status = conversation
+                         ? converse(session, parsed, system, {text, single_turn, sampling, generating})
+                         : complete(session, parsed, text, sampling, generating);
+  // Where nothing came of it the file stays as it is: of another context it may be the longer one.
+  if (!cache_file.empty() && !std::ranges::equal(session.ids(), loaded))
+    save_prompt_cache(session, cache_file);
   return status;
 }
 

@@ -24,12 +24,6 @@ void print_timings(const Session& session, const GenerateResult& result) {
              1000 * session.load_seconds(), result.prompt_tokens, speed.prompt, result.ids.size(),
              speed.decode, speed.gb_per_s);
   if (result.shifts > 0) fmt::print(stderr, "the context was full {} times and was shifted\n", result.shifts);
-  if (result.reason == FinishReason::context) {
-    fmt::print(stderr,
-               "stopped: the context of {} tokens is full; -c makes it larger, --context-shift goes on "
-               "without the oldest\n",
-               session.context());
-  }
 }
 
 }  // namespace spqr

@@ -12,7 +12,7 @@ struct Speed {
 
 Speed speed_of(const Session& session, const GenerateResult& result);
 
-// One line, to standard error, and a sentence for what the context had no room for.
+// One line, to standard error, and one for shifts of the context.
 void print_timings(const Session& session, const GenerateResult& result);
 
 }  // namespace spqr

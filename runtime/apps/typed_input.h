@@ -3,12 +3,13 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <optional>
-
-#include "runtime/apps/line_reader.h"
 
 namespace spqr {
+
+// What came: what was asked for, a signal, or the end of input.
+enum class Typed : std::uint8_t { line, interrupted, end };
 
 class TypedInput {
  public:

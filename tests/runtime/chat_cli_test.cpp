@@ -1,6 +1,10 @@
 // Conversations through spqr-run: at a pseudo-terminal and through pipes.
 #include <doctest/doctest.h>
+#include <termios.h>
 
+#include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -82,12 +86,18 @@ TEST_CASE("a dialogue at a terminal") {
   person.type("/undo");
   CHECK(person.messages().size() == 2);
   person.type("/load " + person.stories_.file("talk.json"));
+  CHECK(person.messages().size() == 2);
+  CHECK(person.said(0) == "user: One.");
   person.type("/system Be kind.");
   CHECK(person.messages().front() == "system: Be kind.");
   person.type("/reset");
   CHECK(person.messages() == std::vector<std::string>{"system: Be kind."});
+  CHECK(contains(person.type("/system \"\""), "there is no system message"));
+  CHECK(person.messages().empty());
   CHECK(contains(person.type("/set temp 0.5"), "temp 0.5"));
   CHECK(contains(person.type("/set temp warm"), "expected a number"));
+  CHECK(contains(person.type("/set seed 7"), "seed 7"));
+  CHECK_FALSE(contains(person.type("/set seed -1"), "seed 7"));
   CHECK(contains(person.type("/set predict 3"), "predict 3"));
   CHECK(contains(person.type("/help"), "/regen"));
   CHECK(contains(person.type("/nothing"), "there is no command /nothing"));
@@ -125,6 +135,10 @@ TEST_CASE("messages of several lines") {
   CHECK(person.said(1) == "user: Three\n/Four\nFive");
   person.type("\033[200~Six\rSeven\033[201~");  // as terminals hand over what was pasted
   CHECK(person.said(2) == "user: Six\nSeven");
+  person.type("\"\"\"/quit\"\"\"");
+  CHECK(person.said(3) == "user: /quit");
+  person.type("\033[200~/usr/bin\r/usr/lib\033[201~");
+  CHECK(person.said(4) == "user: /usr/bin\n/usr/lib");
 }
 
 TEST_CASE("text that is no UTF-8, and text that is") {
@@ -190,6 +204,19 @@ TEST_CASE("Ctrl-C stops an answer, and twice in a row leaves") {
   CHECK(person.terminal_.finish() == 130);
 }
 
+TEST_CASE("signals that end a program end a conversation") {
+  for (const int signal : {SIGTERM, SIGHUP, SIGQUIT}) {
+    Person person;
+    person.terminal_.type("half a line");
+    person.terminal_.wait_for("half a line");
+    const auto before = person.terminal_.settings();
+    person.terminal_.send(signal);
+    CHECK(person.terminal_.finish() == 128 + signal);
+    CHECK((before & ECHO) == 0);  // lines were edited
+    CHECK((person.terminal_.settings() & (ECHO | ICANON)) == (ECHO | ICANON));
+  }
+}
+
 TEST_CASE("the end of input leaves") {
   Person person;
   person.terminal_.type("\x04");
@@ -217,6 +244,9 @@ TEST_CASE("without -p a terminal is talked with, a pipe is not") {
   terminal.type("\x04");
   CHECK(terminal.finish() == 0);
   check_refused("spqr-run", {"-m", stories.file("stories.spqr")}, 2, "no prompt");
+  Terminal silent(command("spqr-run", {"-m", stories.file("stories.spqr"), "-no-cnv"}));
+  CHECK(silent.finish() == 2);
+  CHECK(contains(silent.screen(), "no prompt"));
 }
 
 TEST_CASE("a conversation through pipes: a message a line, answers alone on standard output") {
@@ -233,6 +263,17 @@ TEST_CASE("a conversation through pipes: a message a line, answers alone on stan
   std::string answers;
   for (const std::size_t i : {2, 4, 6}) answers += said[i].substr(std::string("assistant: ").size()) + "\n";
   CHECK(result.out == answers);
+}
+
+TEST_CASE("a single turn, with what the model is told in a file") {
+  const Stories stories;
+  std::ofstream(stories.file("told.txt")) << "Be kind.\n";
+  const std::string talk = stories.file("talk.json");
+  const Arguments more{"-st", "-sysf", stories.file("told.txt")};
+  CHECK(piped("One.\n/save " + talk + "\n", stories.chat(more)).status == 0);
+  CHECK_FALSE(std::filesystem::exists(talk));  // it had ended
+  CHECK(piped("/save " + talk + "\nOne.\n", stories.chat(more)).status == 0);
+  CHECK(stories.saved("talk.json") == std::vector<std::string>{"system: Be kind."});
 }
 
 TEST_CASE("answers that cannot be written, and messages that are refused, are failures") {
@@ -256,6 +297,11 @@ TEST_CASE("a prompt cache saves what was evaluated") {
   CHECK(second.out == first.out);
   CHECK_FALSE(contains(first.err, "prompt 1 tokens"));
   CHECK(contains(second.err, "prompt 1 tokens"));
+  CHECK((std::filesystem::status(stories.file("cache")).permissions() & std::filesystem::perms(077)) ==
+        std::filesystem::perms::none);
+  check_refused("spqr-run",
+                {"-m", stories.file("stories.spqr"), "-p", "x", "--prompt-cache", "/nonexistent/cache"}, 1,
+                "/nonexistent/cache: cannot be written");
   const Arguments plain{
       "-m", stories.file("stories.spqr"), "-p", "Once", "-n", "4", "--prompt-cache", stories.file("bad")};
   write_dense_model("llama2c/stories260K.bin", "llama2c/tok512.bin", DType::f16, stories.file("bad"));
@@ -266,10 +312,13 @@ TEST_CASE("options of conversations that do not fit are refused") {
   const Stories stories;
   const std::string model = stories.file("stories.spqr");
   check_refused("spqr-run", {"-m", model, "-cnv"}, 1, "--chat-template");
-  check_refused("spqr-run", {"-m", model, "-cnv", "--chat-template", "nobody"}, 1,
+  check_refused("spqr-run", {"-m", model, "-cnv", "--chat-template", "nobody"}, 2,
                 "there is no chat template 'nobody'");
-  check_refused("spqr-run", {"-m", model, "-cnv", "--json"}, 2, "--json is for one answer");
+  for (const char* option : {"--json", "--parse-special", "--no-display-prompt", "--context-shift"})
+    check_refused("spqr-run", {"-m", model, "-cnv", option}, 2, "not for a conversation");
   check_refused("spqr-run", {"-m", model, "-p", "x", "-sys", "y"}, 2, "give -cnv too");
+  check_refused("spqr-run", {"-m", model, "-cnv", "-no-cnv"}, 2, "both given");
+  check_refused("spqr-run", {"-m", model, "-cnv", "-sys", "x", "-sysf", "y"}, 2, "both given");
 }
 
 }  // namespace spqr

@@ -12,13 +12,13 @@
 namespace spqr {
 namespace {
 
-// Talks in the manner of vicuna with a model that only tells stories.
+// Talks with a model that only tells stories, in the manner of vicuna unless told otherwise.
 class Talk {
  public:
-  explicit Talk(std::int64_t context, std::string system = "") {
+  explicit Talk(std::int64_t context, std::string system = "", const char* format = "vicuna") {
     write_stories_model(directory_.path() / "stories.spqr");
     session_ = open(context);
-    conversation_ = std::make_unique<Conversation>(*session_, ChatTemplate::named("vicuna", {"<s>", "</s>"}),
+    conversation_ = std::make_unique<Conversation>(*session_, ChatTemplate::named(format, {"<s>", "</s>"}),
                                                    std::move(system));
   }
 
@@ -155,6 +155,79 @@ TEST_CASE("a conversation goes to a file and comes back") {
   CHECK(talk.conversation_->system() == "Be kind.");
   CHECK(talk.conversation_->messages().size() == 5);
   CHECK(talk.say("Three.").generated.text == expected.generated.text);
+}
+
+// As transformers renders these conversations (tests/fixtures/chat.json has the formats): what the cache
+// holds is the text that the model's template makes of the messages.
+TEST_CASE("what was said, saved and loaded again is the template's text") {
+  for (const char* format : {"vicuna", "llama-2", "mistral", "alpaca", "zephyr", "falcon"}) {
+    CAPTURE(format);
+    Talk talk(500, "Be kind.", format);
+    const ChatTemplate chat = ChatTemplate::named(format, {"<s>", "</s>"});
+    talk.conversation_->restore(std::vector<ChatMessage>{{ChatRole::system, "Be kind."},
+                                                         {ChatRole::user, "Who are you?"},
+                                                         {ChatRole::assistant, "I am Lily."},
+                                                         {ChatRole::user, "And he?"},
+                                                         {ChatRole::assistant, "That is Tim."}});
+    std::vector<ChatMessage> messages = talk.conversation_->messages();
+    talk.say("Thank you.", 1);
+    messages.push_back({ChatRole::user, "Thank you."});
+    CHECK(talk.decoded() == chat.render(messages).text);
+  }
+}
+
+TEST_CASE("what a format has in front of an answer is no part of it") {
+  Talk talk(400);
+  std::string streamed;
+  GenerateCallbacks callbacks;
+  callbacks.text = [&](std::string_view text) {
+    streamed += text;
+    return true;
+  };
+  Sampler sampler(Talk::kGreedy);
+  const Answer answer = talk.conversation_->say("One.", sampler, {.max_tokens = 8}, callbacks);
+  REQUIRE(answer.generated.text.starts_with(' '));
+  const std::string content = talk.conversation_->messages().back().content;
+  CHECK(" " + content == answer.generated.text);
+  CHECK(streamed == content);
+}
+
+TEST_CASE("what stands between an answer and the text that ends it is the format's") {
+  Talk talk(400);
+  Sampler sampler(Talk::kGreedy);
+  const std::string whole = talk.say("One.", 40).generated.text;
+  const std::size_t space = whole.find(' ', 6);
+  REQUIRE(space != std::string::npos);
+  talk.conversation_->undo();
+  const std::string next = whole.substr(space + 1, 4);
+  talk.conversation_->say("One.", sampler, {.max_tokens = 40, .stop = {next}}, {});
+  CHECK(talk.conversation_->messages().back().content == whole.substr(1, space - 1));
+}
+
+TEST_CASE("penalties look at the conversation, not at what was evaluated last") {
+  const SamplerOptions penalized{.temperature = 0, .repeat_penalty = 1.5F, .repeat_last_n = -1};
+  Talk talk(400);
+  Sampler first(penalized);
+  talk.conversation_->say("One.", first, {.max_tokens = 12}, {});
+  const Answer second = talk.conversation_->say("Two.", first, {.max_tokens = 12}, {});
+  Sampler fresh(penalized);
+  const Answer again = talk.conversation_->regenerate(fresh, {.max_tokens = 12}, {});
+  CHECK(again.generated.prompt_tokens == 1);
+  CHECK(again.generated.ids == second.generated.ids);
+}
+
+TEST_CASE("what was undone can be forgotten, the system message stays") {
+  Talk talk(400, "Be kind.");
+  talk.say("One.");
+  talk.say("Two.");
+  talk.conversation_->undo();
+  talk.conversation_->forget_undone();
+  CHECK_FALSE(contains(talk.decoded(), "Two"));
+  CHECK(contains(talk.decoded(), "One"));
+  talk.conversation_->reset();
+  talk.conversation_->forget_undone();
+  CHECK_FALSE(contains(talk.decoded(), "One"));
+  CHECK(contains(talk.decoded(), "Be kind."));
 }
 
 TEST_CASE("files that are no conversation are refused by name") {

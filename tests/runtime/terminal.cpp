@@ -76,6 +76,16 @@ void Terminal::resize(unsigned short rows, unsigned short cols) {
   ioctl(fd_, TIOCSWINSZ, &size);
 }
 
+void Terminal::send(int signal) {
+  kill(pid_, signal);
+}
+
+unsigned Terminal::settings() const {
+  termios settings = {};
+  tcgetattr(fd_, &settings);
+  return settings.c_lflag;
+}
+
 void Terminal::suspend() {
   kill(pid_, SIGSTOP);
   waitpid(pid_, nullptr, WUNTRACED);

@@ -27,6 +27,9 @@ class Terminal {
   // Stops the program, gives the terminal a shell's settings, and lets it go on: Ctrl-Z and `fg`.
   void suspend();
   void resize(unsigned short rows, unsigned short cols);
+  void send(int signal);
+  // The terminal's local modes (termios, c_lflag): ECHO, ICANON, ...
+  unsigned settings() const;
   // Waits until the screen got `text` after what was awaited before, and returns all of that. Throws
   // std::runtime_error with what came instead if the program ends before, or after two minutes.
   std::string wait_for(std::string_view text);
