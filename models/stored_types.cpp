@@ -144,6 +144,7 @@ std::int64_t element_count(std::span<const std::int64_t> shape) {
 }
 
 void widen(const StoredType& type, std::span<const std::byte> in, float* out) {
+  if (in.empty()) return;  // it may have no address
   type.widen_blocks(in.data(), out, in.size() / static_cast<std::size_t>(type.block_bytes));
 }
 
