@@ -10,6 +10,7 @@
 #include "models/fused_qkv.h"
 #include "models/model.h"
 #include "models/shard_index.h"
+#include "models/tied_tensors.h"
 #include "models/tokenizer_files.h"
 #include "models/weight_file.h"
 
@@ -51,7 +52,8 @@ class HfCheckpoint final : public Checkpoint {
       for (const auto& [shard, names] : shards) add_file(directory / shard, names);
     }
     if (config.tie_word_embeddings)
-      tie(embedding_module(config) + ".weight", std::string(kHeadModule) + ".weight");
+      tie_names(stored_, tensors_, embedding_module(config) + ".weight",
+                std::string(kHeadModule) + ".weight");
   }
 
   const std::string& config_json() const override { return config_json_; }
@@ -88,16 +90,6 @@ class HfCheckpoint final : public Checkpoint {
     if (missing.empty()) return;
     throw std::runtime_error(fmt::format("{}: has no tensor {}, though {} says so: incomplete download?",
                                          path.string(), *missing.begin(), layout_.index));
-  }
-
-  // Presents a tensor that two modules share under both names, whichever is stored.
-  void tie(const std::string& one, const std::string& other) {
-    if (stored_.contains(one) == stored_.contains(other)) return;
-    const bool has_one = stored_.contains(one);
-    CheckpointTensor copy = *find(has_one ? one : other);
-    copy.name = has_one ? other : one;
-    stored_[copy.name] = stored_.find(has_one ? one : other)->second;
-    tensors_.push_back(std::move(copy));
   }
 
   std::string config_json_;

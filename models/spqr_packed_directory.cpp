@@ -18,6 +18,7 @@
 #include "models/spqr_checkpoint.h"
 #include "models/spqr_saved_parts.h"
 #include "models/stored_types.h"
+#include "models/tied_tensors.h"
 #include "models/tokenizer_files.h"
 
 namespace spqr {
@@ -93,11 +94,10 @@ class PackedDirectory final : public SpqrCheckpoint {
     if (fs::exists(directory / "model.safetensors")) {
       add_file(directory / "model.safetensors");
     } else {
-      for (const auto& [shard, names] :
-           read_shard_index(directory / "model.safetensors.index.json", ".safetensors"))
-        add_file(directory / shard);
+      for (const auto& shard : read_shard_index(directory / "model.safetensors.index.json", ".safetensors"))
+        add_file(directory / shard.first);
     }
-    if (parsed.tie_word_embeddings) tie();
+    if (parsed.tie_word_embeddings) tie_names(stored_, tensors_, kEmbedding, kHead);
   }
 
   const std::string& config_json() const override { return config_json_; }
@@ -160,16 +160,6 @@ class PackedDirectory final : public SpqrCheckpoint {
         fail(fmt::format("tensor {} is stored as {}, which is not supported", tensor.name, tensor.dtype));
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
     }
-  }
-
-  // Files of tied models have one of the two names.
-  void tie() {
-    if (stored_.contains(kEmbedding) == stored_.contains(kHead)) return;
-    const bool has_head = stored_.contains(kHead);
-    SafetensorsTensor copy = stored_.find(has_head ? kHead : kEmbedding)->second;
-    copy.name = has_head ? kEmbedding : kHead;
-    tensors_.push_back({copy.name, copy.shape, copy.dtype});
-    stored_[copy.name] = copy;
   }
 
   // Bytes of a one-dimensional tensor as numbers of this type; where it is empty its dtype says nothing.

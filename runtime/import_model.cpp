@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
 
-#include "kernels/half.h"
 #include "models/json.h"
 #include "models/model.h"
 #include "models/spqr_container.h"
@@ -19,18 +17,6 @@
 
 namespace spqr {
 namespace {
-
-// |saved - stored|^2 / |saved|^2
-double difference(const std::vector<float>& saved, const std::vector<float>& stored) {
-  double sum = 0;
-  double total = 0;
-  for (std::size_t i = 0; i < saved.size(); ++i) {
-    const double change = static_cast<double>(stored[i]) - saved[i];
-    sum += change * change;
-    total += static_cast<double>(saved[i]) * saved[i];
-  }
-  return total > 0 ? sum / total : 0;
-}
 
 class Import {
  public:
@@ -127,24 +113,19 @@ class Import {
     report_packed(module);
     std::vector<float> stored(static_cast<std::size_t>(m * n));
     dequantize(module.packed.view(), module.perm, stored);
-    module.report.relative_error = difference(dequantize(saved), stored);
+    module.report.relative_error = relative_difference(dequantize(saved), stored);
     return module;
   }
 
   // A matrix that is not packed, in the type that it has.
   void write_dense(const std::string& name, std::int64_t m, std::int64_t n, bool linear) {
     const std::string tensor = name + ".weight";
-    const std::vector<float> values = read_tensor(*source_, tensor, {m, n});
-    QuantizedModule module;
-    module.dense_dtype = dense_type(source_->find(tensor)->stored_as);
-    module.dense.resize(values.size() * size_of(module.dense_dtype));
-    auto* halves = reinterpret_cast<std::uint16_t*>(module.dense.data());
-    if (module.dense_dtype == DType::f32)
-      std::memcpy(module.dense.data(), values.data(), module.dense.size());
-    if (module.dense_dtype == DType::f16) f32_to_f16(values.data(), halves, values.size());
-    if (module.dense_dtype == DType::bf16) f32_to_bf16(values.data(), halves, values.size());
-    module.report = {.module = name, .scheme = std::string(name_of(module.dense_dtype)), .m = m, .n = n};
-    module.report.bits = module.report.stored_bits = 8.0 * static_cast<double>(size_of(module.dense_dtype));
+    std::vector<float> values = read_tensor(*source_, tensor, {m, n});
+    QuantizedModule module = convert_dense(values, dense_type(source_->find(tensor)->stored_as));
+    module.report.module = name;
+    module.report.scheme = name_of(module.dense_dtype);
+    module.report.m = m;
+    module.report.n = n;
     module.report.relative_error = 0;
     module.report.linear = linear;
     report(std::move(module), "");
@@ -159,21 +140,12 @@ class Import {
   }
 
   std::string quantization_json() const {
-    const SpqrFormat& format = source_->packed_format();
-    nlohmann::json object{{"tool", "spqr.cpp"},
-                          {"version", SPQR_VERSION},
-                          {"scheme", "spqr"},
-                          {"source_format", source_->format()},
-                          {"outliers", job_.options.outliers == OutlierRule::replace ? "replace" : "add"},
-                          {"bits", format.bits},
-                          {"beta2", format.beta2},
-                          {"scale_bits", format.scale_bits},
-                          {"zero_bits", format.zero_bits}};
-    if (format.beta1 == SpqrFormat::kWholeRow) {
-      object["beta1"] = "row";
-    } else {
-      object["beta1"] = format.beta1;
-    }
+    nlohmann::json object = to_json(source_->packed_format());
+    object["tool"] = "spqr.cpp";
+    object["version"] = SPQR_VERSION;
+    object["scheme"] = "spqr";
+    object["source_format"] = source_->format();
+    object["outliers"] = job_.options.outliers == OutlierRule::replace ? "replace" : "add";
     object.update(to_json(averages(summary_.modules)));
     for (const ModuleReport& module : summary_.modules) object["modules"].push_back(to_json(module));
     return to_text(object);

@@ -16,43 +16,11 @@ namespace {
 
 constexpr std::int64_t kTableGroup = 32;
 
-// |quantized - w|^2 / |w|^2
-double plain_error(std::span<const float> w, std::span<const float> quantized) {
-  double error = 0;
-  double norm = 0;
-  for (std::size_t i = 0; i < w.size(); ++i) {
-    const double difference = static_cast<double>(quantized[i]) - static_cast<double>(w[i]);
-    error += difference * difference;
-    norm += static_cast<double>(w[i]) * static_cast<double>(w[i]);
-  }
-  return norm > 0 ? error / norm : 0;
-}
-
 template <typename To, typename Back>
 void convert(std::span<float> w, std::vector<std::uint8_t>& bytes, To to, Back back) {
   auto* out = reinterpret_cast<std::uint16_t*>(bytes.data());
   to(w.data(), out, w.size());
   back(out, w.data(), w.size());
-}
-
-QuantizedModule convert_dense(std::span<float> w, Scheme scheme) {
-  QuantizedModule result;
-  result.dense_dtype = scheme == Scheme::f32 ? DType::f32 : scheme == Scheme::bf16 ? DType::bf16 : DType::f16;
-  result.dense.resize(w.size() * size_of(result.dense_dtype));
-  using ToHalf = void (*)(const float*, std::uint16_t*, std::size_t);
-  using FromHalf = void (*)(const std::uint16_t*, float*, std::size_t);
-  if (scheme == Scheme::f32) {
-    std::copy_n(reinterpret_cast<const std::uint8_t*>(w.data()), result.dense.size(), result.dense.data());
-  } else if (scheme == Scheme::bf16) {
-    convert(w, result.dense, static_cast<ToHalf>(f32_to_bf16), static_cast<FromHalf>(bf16_to_f32));
-  } else {
-    convert(w, result.dense, static_cast<ToHalf>(f32_to_f16), static_cast<FromHalf>(f16_to_f32));
-  }
-  const bool finite = std::all_of(w.begin(), w.end(), [](float value) { return std::isfinite(value); });
-  if (!finite) throw std::runtime_error("holds weights too large for f16; use bf16 or f32");
-  result.report.bits = 8.0 * static_cast<double>(size_of(result.dense_dtype));
-  result.report.stored_bits = result.report.bits;
-  return result;
 }
 
 QuantizedModule pack_parts(SpqrParts parts, std::span<float> w) {
@@ -84,7 +52,7 @@ void describe(ModuleReport& report, const std::string& module, const std::string
 
 QuantizedModule solve(std::span<float> w, std::int64_t m, std::int64_t n, Scheme scheme,
                       const QuantizeOptions& options, const Hessian* hessian) {
-  if (is_dense(scheme)) return convert_dense(w, scheme);
+  if (is_dense(scheme)) return convert_dense(w, dense_dtype(scheme));
   if (scheme == Scheme::rtn) return pack_parts(quantize_rtn(w, m, n, options.format), w);
   if (hessian == nullptr) throw std::logic_error("a solver without its Hessian");
   return pack_parts(quantize_spqr(w, m, n, *hessian, options), w);
@@ -99,7 +67,7 @@ QuantizedModule quantize(const std::string& module, std::span<float> w, std::int
     QuantizedModule result = solve(w, m, n, scheme, options, hessian);
     describe(result.report, module, std::string(name_of(scheme)), m, n);
     result.report.relative_error =
-        h.empty() ? plain_error(original, w) : relative_error(original, w, h, m, n);
+        h.empty() ? relative_difference(original, w) : relative_error(original, w, h, m, n);
     return result;
   } catch (const std::logic_error&) {
     throw;
@@ -109,6 +77,40 @@ QuantizedModule quantize(const std::string& module, std::span<float> w, std::int
 }
 
 }  // namespace
+
+DType dense_dtype(Scheme scheme) {
+  return scheme == Scheme::f32 ? DType::f32 : scheme == Scheme::bf16 ? DType::bf16 : DType::f16;
+}
+
+double relative_difference(std::span<const float> a, std::span<const float> b) {
+  double error = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(b[i]) - static_cast<double>(a[i]);
+    error += difference * difference;
+    norm += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+  }
+  return norm > 0 ? error / norm : 0;
+}
+
+QuantizedModule convert_dense(std::span<float> w, DType dtype) {
+  QuantizedModule result;
+  result.dense_dtype = dtype;
+  result.dense.resize(w.size() * size_of(dtype));
+  using ToHalf = void (*)(const float*, std::uint16_t*, std::size_t);
+  using FromHalf = void (*)(const std::uint16_t*, float*, std::size_t);
+  if (dtype == DType::f32) {
+    std::copy_n(reinterpret_cast<const std::uint8_t*>(w.data()), result.dense.size(), result.dense.data());
+  } else if (dtype == DType::bf16) {
+    convert(w, result.dense, static_cast<ToHalf>(f32_to_bf16), static_cast<FromHalf>(bf16_to_f32));
+  } else {
+    convert(w, result.dense, static_cast<ToHalf>(f32_to_f16), static_cast<FromHalf>(f16_to_f32));
+  }
+  const bool finite = std::all_of(w.begin(), w.end(), [](float value) { return std::isfinite(value); });
+  if (!finite) throw std::runtime_error("holds weights too large for f16; use bf16 or f32");
+  result.report.bits = result.report.stored_bits = 8.0 * static_cast<double>(size_of(dtype));
+  return result;
+}
 
 nlohmann::json to_json(const ModuleReport& report) {
   return {{"module", report.module},        {"scheme", report.scheme},

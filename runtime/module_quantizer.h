@@ -31,6 +31,9 @@ struct ModuleReport {
 nlohmann::json to_json(const ModuleReport& report);
 ModuleReport module_report(const nlohmann::json& object);
 
+// The type of a dense scheme's weights.
+DType dense_dtype(Scheme scheme);
+
 // What calibration found out about one input.
 struct InputStatistics {
   std::vector<float> h;  // (n, n) = 2/N sum x x^T
@@ -50,6 +53,13 @@ struct QuantizedModule {
 void report_packed(QuantizedModule& module);
 // Adds this matrix's part of a permutation that `sharers` matrices have in common to its stored bits.
 void count_permutation(QuantizedModule& module, std::size_t sharers);
+
+// |b - a|^2 / |a|^2, 0 where a is.
+double relative_difference(std::span<const float> a, std::span<const float> b);
+
+// W in a dense type: bytes and bits. Overwrites w with what a reader of the file will see. Throws
+// std::runtime_error where a weight is not finite there.
+QuantizedModule convert_dense(std::span<float> w, DType dtype);
 
 // Solves w (m, n) as settings.scheme says, and overwrites w with what a reader of the file will see. `input`
 // is null for schemes that need none. `options` has the threshold.

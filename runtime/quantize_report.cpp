@@ -39,22 +39,25 @@ nlohmann::json to_json(const QuantizeAverages& average) {
           {"relative_error", average.relative_error}};
 }
 
-nlohmann::json to_json(const QuantizeSettings& settings) {
-  nlohmann::json object{{"scheme", name_of(settings.scheme)},
-                        {"embedding_scheme", name_of(settings.embedding)},
-                        {"head_scheme", name_of(settings.head)}};
-  if (!settings.preset.empty()) object["preset"] = settings.preset;
-  if (is_dense(settings.scheme)) return object;
-  const SpqrFormat& format = settings.options.format;
-  object["bits"] = format.bits;
+nlohmann::json to_json(const SpqrFormat& format) {
+  nlohmann::json object{
+      {"bits", format.bits}, {"scale_bits", format.scale_bits}, {"zero_bits", format.zero_bits}};
   if (format.beta1 == SpqrFormat::kWholeRow) {
     object["beta1"] = "row";
   } else {
     object["beta1"] = format.beta1;
   }
   if (format.quantized_statistics()) object["beta2"] = format.beta2;
-  object["scale_bits"] = format.scale_bits;
-  object["zero_bits"] = format.zero_bits;
+  return object;
+}
+
+nlohmann::json to_json(const QuantizeSettings& settings) {
+  nlohmann::json object{{"scheme", name_of(settings.scheme)},
+                        {"embedding_scheme", name_of(settings.embedding)},
+                        {"head_scheme", name_of(settings.head)}};
+  if (!settings.preset.empty()) object["preset"] = settings.preset;
+  if (is_dense(settings.scheme)) return object;
+  object.update(to_json(settings.options.format));
   if (!needs_calibration(settings.scheme)) return object;
   object["permutation"] =
       settings.options.permutation == PermutationOrder::act_order ? "act_order" : "identity";

@@ -22,6 +22,7 @@ QuantizeAverages averages(const std::vector<ModuleReport>& reports);
 nlohmann::json to_json(const QuantizeAverages& average);
 
 // Every option that decides what is in the file: not threads, not where activations are kept.
+nlohmann::json to_json(const SpqrFormat& format);
 nlohmann::json to_json(const QuantizeSettings& settings);
 
 // Where calibration text came from and what of it was chosen.

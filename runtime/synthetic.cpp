@@ -137,7 +137,7 @@ std::vector<std::uint32_t> random_order(std::int64_t n, std::uint64_t seed) {
 }
 
 void fill_dense(QuantizedModule& module, std::int64_t m, std::int64_t n, Scheme scheme, std::uint64_t seed) {
-  module.dense_dtype = scheme == Scheme::f32 ? DType::f32 : scheme == Scheme::bf16 ? DType::bf16 : DType::f16;
+  module.dense_dtype = dense_dtype(scheme);
   const std::size_t element = size_of(module.dense_dtype);
   module.dense.resize(static_cast<std::size_t>(m * n) * element);
   const float limit = kDeviation * std::sqrt(3.0F);

@@ -1,89 +1,20 @@
 #include "models/spqr_file.h"
 
 #include <doctest/doctest.h>
-#include <fmt/core.h>
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
-#include "kernels/quantize/quantize.h"
 #include "models/model.h"
 #include "models/safetensors.h"
+#include "tests/models/files.h"
+#include "tests/models/spqr_file_samples.h"
 
-using namespace spqr;
-namespace fs = std::filesystem;
-
+namespace spqr {
 namespace {
 
-// A folder of its own that goes when the test ends.
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / fmt::format("spqr_file_test_{}", std::random_device{}())) {
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  fs::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
-
-PackedMatrix some_matrix(std::int64_t m, std::int64_t n, bool outliers) {
-  std::mt19937 random(static_cast<unsigned>(m * 1000 + n));
-  SpqrParts parts;
-  {
-    std::vector<float> w(static_cast<std::size_t>(m * n));
-    for (float& value : w) value = static_cast<float>(random() % 2001) / 1000.0F - 1.0F;
-    SpqrFormat format;
-    format.bits = 4;
-    format.beta1 = 32;
-    format.scale_bits = format.zero_bits = SpqrFormat::kUnquantized;
-    parts = quantize_rtn(w, m, n, format);
-  }
-  if (outliers) {
-    parts.row_offsets.assign(static_cast<std::size_t>(m) + 1, 0);
-    for (std::int64_t i = 0; i < m; ++i) {
-      parts.row_offsets[static_cast<std::size_t>(i) + 1] = static_cast<std::uint32_t>(i + 1);
-      parts.columns.push_back(static_cast<std::uint16_t>(i % n));
-      parts.values.push_back(0.5F);
-    }
-  }
-  return pack(parts);
-}
-
-std::vector<std::uint32_t> reversed(std::int64_t n) {
-  std::vector<std::uint32_t> perm;
-  for (std::int64_t j = n; j-- > 0;) perm.push_back(static_cast<std::uint32_t>(j));
-  return perm;
-}
-
-const std::vector<float> kNorm(33, 1.5F);
-
-SpqrFileInfo some_info() {
-  return {R"({"model_type": "llama"})",
-          {{"tokenizer.json", "{\"a\": 1}"}, {"empty", ""}},
-          R"({"scheme": "spqr"})"};
-}
-
-void add_first(SpqrFileWriter& writer) {
-  const auto perm = reversed(33);
-  writer.add_packed("a.q_proj", some_matrix(5, 33, true), "a.perm", perm);
-  writer.add_packed("a.k_proj", some_matrix(3, 33, false), "a.perm", perm);
-  writer.note("block 0", "{\"error\": 0.5}");
-}
-
-void add_second(SpqrFileWriter& writer) {
-  writer.add_dense("norm.weight", {kNorm.data(), DType::f32, {33}});
-  writer.add_dense("lm_head.weight", {kNorm.data(), DType::f32, {3, 11}});
-}
-
-std::string bytes_of(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+namespace fs = std::filesystem;
 
 void write_bytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
@@ -96,15 +27,6 @@ std::string error_of(const fs::path& path, bool verify = false) {
     return error.what();
   }
   return "";
-}
-
-fs::path written(const Folder& folder) {
-  const fs::path path = folder / "model.spqr";
-  SpqrFileWriter writer(path, "f", false);
-  add_first(writer);
-  add_second(writer);
-  writer.finish(some_info());
-  return path;
 }
 
 // The file with its header changed by `change`, data as it was.
@@ -121,10 +43,9 @@ std::string with_header(const std::string& bytes, Change change) {
          bytes.substr(8 + static_cast<std::size_t>(*reinterpret_cast<const std::uint64_t*>(bytes.data())));
 }
 
-}  // namespace
-
 TEST_CASE("spqr file: what was written is read, aligned and in place") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   const fs::path path = written(folder);
   for (const bool mmap : {true, false}) {
     const SpqrFile file = SpqrFile::open(path, {.mmap = mmap, .verify = true});
@@ -151,60 +72,10 @@ TEST_CASE("spqr file: what was written is read, aligned and in place") {
   CHECK(!fs::exists(path.string() + ".journal"));
 }
 
-TEST_CASE("spqr file: a resumed file is the uninterrupted one, byte for byte") {
-  const Folder folder;
-  const std::string whole = bytes_of(written(folder));
-  const fs::path path = folder / "resumed.spqr";
-  {
-    SpqrFileWriter writer(path, "f", false);
-    add_first(writer);
-    writer.checkpoint();
-    writer.add_dense("lost.weight", {kNorm.data(), DType::f32, {33}});
-  }
-  CHECK(!fs::exists(path));
-  CHECK_THROWS_WITH_AS(SpqrFileWriter(path, "another model", true),
-                       doctest::Contains("another model or other options"), std::runtime_error);
-  SpqrFileWriter writer(path, "f", true);
-  CHECK(writer.has("a.q_proj"));
-  CHECK(!writer.has("lost.weight"));
-  REQUIRE(writer.notes().size() == 1);
-  CHECK(writer.notes()[0].second == "{\"error\": 0.5}");
-  add_second(writer);
-  writer.finish(some_info());
-  CHECK(bytes_of(path) == whole);
-}
-
-TEST_CASE("spqr file: an unfinished file leaves nothing behind") {
-  const Folder folder;
-  const fs::path path = folder / "model.spqr";
-  {
-    SpqrFileWriter writer(path, "f", false);
-    add_first(writer);
-  }
-  CHECK(!fs::exists(path));
-  CHECK(!fs::exists(path.string() + ".partial"));
-  CHECK_THROWS_AS(SpqrFileWriter(folder / "no/such/folder/x.spqr", "f", false), std::runtime_error);
-}
-
-TEST_CASE("spqr file: a second writer is refused and harms nothing") {
-  const Folder folder;
-  const std::string whole = bytes_of(written(folder));
-  const fs::path path = folder / "shared.spqr";
-  SpqrFileWriter writer(path, "f", false);
-  add_first(writer);
-  writer.checkpoint();
-  for (const bool resume : {false, true}) {
-    CHECK_THROWS_WITH_AS(SpqrFileWriter(path, "f", resume),
-                         doctest::Contains("another process is writing it"), std::runtime_error);
-  }
-  add_second(writer);
-  writer.finish(some_info());
-  CHECK(bytes_of(path) == whole);
-}
-
 TEST_CASE("spqr file: cut off anywhere it is refused") {
-  const Folder folder;
-  const std::string whole = bytes_of(written(folder));
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
+  const std::string whole = read_bytes(written(folder));
   const fs::path path = folder / "cut.spqr";
   for (std::size_t size = 0; size < whole.size(); size += size < 128 ? 1 : 64) {
     write_bytes(path, whole.substr(0, size));
@@ -213,9 +84,10 @@ TEST_CASE("spqr file: cut off anywhere it is refused") {
 }
 
 TEST_CASE("spqr file: one changed byte of data is found by its checksum") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   const fs::path path = written(folder);
-  std::string bytes = bytes_of(path);
+  std::string bytes = read_bytes(path);
   const auto file = SafetensorsFile::open(path);
   const auto* tensor = file.find("a.q_proj.dense");
   const auto offset =
@@ -229,8 +101,9 @@ TEST_CASE("spqr file: one changed byte of data is found by its checksum") {
 }
 
 TEST_CASE("spqr file: headers that lie are refused with their reason") {
-  const Folder folder;
-  const std::string whole = bytes_of(written(folder));
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
+  const std::string whole = read_bytes(written(folder));
   const fs::path path = folder / "changed.spqr";
   const auto refused = [&](const char* reason, const auto& change) {
     write_bytes(path, with_header(whole, change));
@@ -278,7 +151,8 @@ TEST_CASE("spqr file: headers that lie are refused with their reason") {
 }
 
 TEST_CASE("spqr file: permutations that are none and row offsets that fall are refused") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   {
     auto perm = reversed(33);
     perm[4] = perm[5];
@@ -307,7 +181,8 @@ TEST_CASE("spqr file: permutations that are none and row offsets that fall are r
 }
 
 TEST_CASE("spqr file: a model finds its weights in place, its tied head and its shapes") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   const fs::path path = written(folder);
   const SpqrFile file = SpqrFile::open(path, {});
   const auto source = make_weight_source(file);
@@ -326,7 +201,8 @@ TEST_CASE("spqr file: a model finds its weights in place, its tied head and its 
 }
 
 TEST_CASE("spqr file: an embedding is the head only where the configuration says so") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   for (const bool tied : {true, false}) {
     SpqrFileWriter writer(folder / "model.spqr", "f", false);
     writer.add_dense("model.embed_tokens.weight", {kNorm.data(), DType::f32, {3, 11}});
@@ -350,7 +226,8 @@ TEST_CASE("spqr file: an embedding is the head only where the configuration says
 }
 
 TEST_CASE("spqr file: biases and vectors of 16 bits are widened") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   const std::vector<std::uint16_t> halves{0x3c00, 0xc000, 0x3800};  // f16: 1, -2, 0.5; bf16: 2^-7, -2, 2^-15
   SpqrFileWriter writer(folder / "model.spqr", "f", false);
   writer.add_packed("q", some_matrix(3, 33, false), "", {});
@@ -367,7 +244,8 @@ TEST_CASE("spqr file: biases and vectors of 16 bits are widened") {
 }
 
 TEST_CASE("spqr file: modules that read one input must share its permutation, and a permutation its size") {
-  const Folder folder;
+  const TemporaryDirectory directory;
+  const fs::path& folder = directory.path();
   const auto perm = reversed(33);
   {
     auto other = perm;
@@ -393,19 +271,5 @@ TEST_CASE("spqr file: modules that read one input must share its permutation, an
                        doctest::Contains("module 'k' has permutation ''"), std::runtime_error);
 }
 
-TEST_CASE("spqr file: a full disk and a name that is taken are errors, and nothing is left under the name") {
-  const Folder folder;
-  const fs::path path = folder / "model.spqr";
-  if (fs::exists("/dev/full")) {
-    fs::create_symlink("/dev/full", path.string() + ".partial");
-    SpqrFileWriter writer(path, "f", false);
-    CHECK_THROWS_WITH_AS(add_first(writer), doctest::Contains("No space left"), std::runtime_error);
-  }
-  CHECK(!fs::exists(path));
-  fs::create_directories(path / "taken");
-  SpqrFileWriter writer(path, "f", false);
-  add_first(writer);
-  CHECK_THROWS_WITH_AS(writer.finish(some_info()), doctest::Contains("cannot be renamed"),
-                       std::runtime_error);
-  CHECK(!fs::exists(path.string() + ".compact"));
-}
+}  // namespace
+}  // namespace spqr
