@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/activation_type.h"
 #include "kernels/linear.h"
 #include "kernels/tensor.h"
 
@@ -133,6 +134,8 @@ class Backend {
 
 struct BackendOptions {
   int threads = 0;  // 0: one per core that this process may run on
+  // Of few tokens with packed weights; where f32 is as fast, and in `reference`, it is f32 in any case.
+  ActivationType activations = ActivationType::int8;
 };
 
 // "reference" or "cpu"; "auto" is the fastest that is present. Throws std::invalid_argument for another name.

@@ -21,7 +21,7 @@ Session::Session(const SessionOptions& options)
   }
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
-  backend_ = make_backend(options.backend, {options.threads});
+  backend_ = make_backend(options.backend, {options.threads, options.activations});
   plan_ = plan_memory(
       memory_needs(config, file_.file_bytes(), *backend_, options.cache_dtype, batch_, logits_tokens_),
       options.context, config.max_position_embeddings, available_);

@@ -23,7 +23,8 @@ namespace spqr {
 struct SessionOptions {
   std::filesystem::path model{};
   std::string backend = "auto";
-  int threads = 0;           // 0: one per core
+  int threads = 0;  // 0: one per core
+  ActivationType activations = ActivationType::int8;
   std::int64_t context = 0;  // tokens of KV cache; 0: the smallest of the model's maximum, 4096 and what fits
   std::int64_t batch = 512;  // tokens that one forward pass takes at most
   std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once

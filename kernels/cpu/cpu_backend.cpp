@@ -40,7 +40,9 @@ void gather(Matrix y, Matrix x, std::span<const std::uint32_t> perm) {
 class CpuBackend final : public HostBackend {
  public:
   explicit CpuBackend(const BackendOptions& options)
-      : threads_(options.threads > 0 ? options.threads : omp_get_num_procs()), memory_(threads_) {}
+      : threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
+        activations_(options.activations),
+        memory_(threads_) {}
 
   std::string_view name() const override { return "cpu"; }
 
@@ -48,7 +50,8 @@ class CpuBackend final : public HostBackend {
     const std::int64_t per_thread =
         std::max(cpu::linear_floats(largest.in_features, largest.tokens),
                  cpu::attention_floats(largest.tokens, largest.heads_per_kv, largest.head_dim));
-    const std::int64_t inputs = 2 * largest.tokens * largest.in_features;  // normed, and in another order
+    // Normed and in another order; of one token also padded, in 8 bits, and with its sums and scales.
+    const std::int64_t inputs = 2 * (largest.tokens + 1) * largest.in_features;
     return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + inputs);
   }
 
@@ -87,18 +90,12 @@ class CpuBackend final : public HostBackend {
       normalize(normed, x, *norm);
       x = normed;
     }
-    const Matrix gathered = gather_for(group, x);
-    for (std::size_t i = 0; i < ys.size(); ++i) {
-      cpu::linear(ys[i], group.members[i], input_of(group.members[i], x, gathered), cpu::Store::overwrite,
-                  memory_);
-    }
+    multiply(ys, group, x, cpu::Store::overwrite);
   }
 
   void linear_add(Matrix x, const LinearGroup& weight, Matrix a) override {
     use_threads();
-    const Matrix gathered = gather_for(weight, a);
-    cpu::linear(x, weight.members.front(), input_of(weight.members.front(), a, gathered), cpu::Store::add,
-                memory_);
+    multiply({&x, 1}, weight, a, cpu::Store::add);
   }
 
   void rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
@@ -140,6 +137,10 @@ class CpuBackend final : public HostBackend {
     omp_set_num_threads(threads_);
   }
 
+  void multiply(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, cpu::Store store) {
+    cpu::linear({ys, group.members, x, gather_for(group, x), store, activations_}, memory_, input_);
+  }
+
   // x in the packed members' column order; x itself where no member needs another.
   Matrix gather_for(const LinearGroup& group, Matrix x) {
     const bool needed =
@@ -153,12 +154,11 @@ class CpuBackend final : public HostBackend {
   static bool is_packed(const Linear& weight) {
     return std::holds_alternative<SpqrMatrix>(weight.weight);
   }
-  static Matrix input_of(const Linear& weight, Matrix x, Matrix gathered) {
-    return is_packed(weight) ? gathered : x;
-  }
 
   int threads_;
+  ActivationType activations_;
   cpu::ThreadMemory memory_;
+  SpqrInput input_;
   Scratch normed_;
   Scratch gathered_;
   cpu::RopeTable rope_table_;

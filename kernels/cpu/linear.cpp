@@ -1,6 +1,6 @@
 // y (+)= W x + b for one token and for many.   W (m, n) f32, f16, bf16 or packed; x (tokens, n); y (tokens,
-// m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many: tiles of
-// kTileRows rows, widened to f32 and cut into panels once, times kTileTokens tokens: compute-bound.
+// m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many: in f32, tiles
+// of kTileRows rows, widened to f32 and cut into panels once, times kTileTokens tokens: compute-bound.
 #include <omp.h>
 
 #include <algorithm>
@@ -52,14 +52,17 @@ void finish(float& y, float value, Store store) {
   y = store == Store::add ? y + value : value;
 }
 
-void packed_few(Matrix y, const Linear& weight, const SpqrMatrix& packed, Matrix x, Store store,
-                ThreadMemory& memory) {
-  float* product = memory.first(packed.m);
-  for (std::int64_t t = 0; t < x.rows; ++t) {
-    spqr_matvec(packed, x.data + t * x.cols, product);
-    for (std::int64_t i = 0; i < packed.m; ++i) {
-      finish(y.data[t * y.cols + i], product[i] + bias_of(weight, i), store);
+// All packed members in one pass for each token.
+void packed_few(const LinearJob& job, SpqrInput& input) {
+  std::vector<SpqrProduct> products;
+  for (std::int64_t t = 0; t < job.permuted.rows; ++t) {
+    products.clear();
+    for (std::size_t i = 0; i < job.members.size(); ++i) {
+      if (const auto* packed = std::get_if<SpqrMatrix>(&job.members[i].weight))
+        products.push_back(
+            {packed, job.members[i].bias, job.ys[i].data + t * job.ys[i].cols, job.store == Store::add});
     }
+    spqr_matvec(products, job.permuted.data + t * job.permuted.cols, job.activations, input);
   }
 }
 
@@ -185,13 +188,17 @@ std::int64_t linear_floats(std::int64_t n, std::int64_t tokens) {
   return tokens > kFewTokens ? TileScratch::floats(n) : 0;
 }
 
-void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory) {
-  if (x.rows > kFewTokens) {
-    linear_many(y, weight, x, store, memory);
-  } else if (const auto* packed = std::get_if<SpqrMatrix>(&weight.weight)) {
-    packed_few(y, weight, *packed, x, store, memory);
-  } else {
-    dense_few(y, weight, std::get<TensorView>(weight.weight), x, store);
+void linear(const LinearJob& job, ThreadMemory& memory, SpqrInput& input) {
+  const bool few = job.x.rows <= kFewTokens;
+  if (few) packed_few(job, input);
+  for (std::size_t i = 0; i < job.members.size(); ++i) {
+    const Linear& weight = job.members[i];
+    const auto* dense = std::get_if<TensorView>(&weight.weight);
+    if (!few) {
+      linear_many(job.ys[i], weight, dense == nullptr ? job.permuted : job.x, job.store, memory);
+    } else if (dense != nullptr) {
+      dense_few(job.ys[i], weight, *dense, job.x, job.store);
+    }
   }
 }
 

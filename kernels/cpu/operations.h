@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/spqr_input.h"
 
 namespace spqr::cpu {
 
@@ -23,20 +24,23 @@ class ThreadMemory {
   }
   // The calling thread's piece, with whatever is in it.
   float* mine();
-  // The first piece, at least so long, for work of one thread.
-  float* first(std::int64_t floats) {
-    if (pieces_.front().size() < static_cast<std::size_t>(floats))
-      pieces_.front().resize(static_cast<std::size_t>(floats));
-    return pieces_.front().data();
-  }
 
  private:
   std::vector<std::vector<float>> pieces_;
 };
 
-// y (+)= W x + b.   x is in W's stored column order.
+// ys[i] (+)= W_i x + b_i for all members.   x (tokens, n) for dense weights, `permuted` is it in the stored
+// column order of the packed ones.
 enum class Store : std::uint8_t { overwrite, add };
-void linear(Matrix y, const Linear& weight, Matrix x, Store store, ThreadMemory& memory);
+struct LinearJob {
+  std::span<const Matrix> ys;
+  std::span<const Linear> members;
+  Matrix x;
+  Matrix permuted;
+  Store store = Store::overwrite;
+  ActivationType activations = ActivationType::f32;
+};
+void linear(const LinearJob& job, ThreadMemory& memory, SpqrInput& input);
 // Of each thread, for n inputs.
 std::int64_t linear_floats(std::int64_t n, std::int64_t tokens);
 

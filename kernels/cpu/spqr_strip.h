@@ -5,30 +5,24 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/cpu/spqr_input.h"
+#include "kernels/cpu/spqr_matvec.h"
 #include "kernels/spqr_layout.h"
 #include "kernels/spqr_matrix.h"
 
 namespace spqr {
 
-// Columns are worked on in spans: a group, or 256 columns of one where it is a whole row.
-struct SpqrSpans {
-  static constexpr std::int64_t kMaxColumns = 256;
-
-  explicit SpqrSpans(const SpqrMatrix& matrix)
-      : columns(matrix.format.beta1 == SpqrFormat::kWholeRow ? kMaxColumns : matrix.format.beta1),
-        count((matrix.n + columns - 1) / columns),
-        spans_per_group(matrix.format.beta1 == SpqrFormat::kWholeRow ? count : 1) {}
-
-  std::int64_t columns;  // of all but the last
-  std::int64_t count;
-  std::int64_t spans_per_group;
-};
-
 struct SpqrStripKernels {
-  // y (rows of the strip) = W x.   x: n values and zeros up to a multiple of 8; span_sums[i]: sum of x over
-  // span i.
-  void (*matvec)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip, const float* x,
-                 const float* span_sums, float* y);
+  const char* isa;
+  // y (rows of the strip) = W x, with an input of ActivationType::f32 or of int8.
+  void (*matvec)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip, const SpqrInputView& x,
+                 float* y);
+  void (*matvec_int8)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip,
+                      const SpqrInputView& x, float* y);
+  // codes = x / scale of its span, rounded to the nearest in -127..127: the scale makes the span's largest
+  // 127. x, codes: whole units of 8; scales, sums (of scale * code): one for each span.
+  void (*round_input)(const float* x, std::int64_t n, std::int64_t span_columns, std::int8_t* codes,
+                      float* scales, float* sums);
   // Rows [first, last) of the strip: out (last - first, n).
   void (*dequantize)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip, std::int64_t first,
                      std::int64_t last, float* out);
@@ -41,7 +35,8 @@ extern const SpqrStripKernels kSpqrStripAvx2;  // needs AVX2 and FMA
 std::span<const SpqrStripKernels* const> spqr_strip_kernels();
 
 // The functions of spqr_matvec.h with a given table.
-void spqr_matvec(const SpqrStripKernels& kernels, const SpqrMatrix& w, const float* x, float* y);
+void spqr_matvec(const SpqrStripKernels& kernels, std::span<const SpqrProduct> products, const float* x,
+                 ActivationType activations, SpqrInput& input);
 void dequantize_rows(const SpqrStripKernels& kernels, const SpqrMatrix& w, std::int64_t first_row,
                      std::int64_t rows, float* out);
 

@@ -5,7 +5,8 @@
 // A vector is 8 rows. 32-byte vector i of a unit's 16 holds the codes of rows 8 (i mod 8) .. + 7 and columns
 // 4 floor(i / 8) .. + 3: one 32-bit lane per row, one byte per column. Per group of columns and row
 //   sum w x = s (sum q x - z sum x)
-// so statistics are applied once per group, and no sum runs across lanes.
+// so statistics are applied once per group, and no sum runs across lanes. Products with x in 8 bits are in
+// spqr_strip_int8.h.
 #pragma once
 
 #include <algorithm>
@@ -104,15 +105,16 @@ inline void add_outliers(const SpqrMatrix& w, std::int64_t first_row, std::int64
 
 // Up to 256 columns of a strip, the unit of work: whole groups, or part of one that is a whole row.
 struct Block {
-  static constexpr std::int64_t kMaxColumns = SpqrSpans::kMaxColumns;
+  static constexpr std::int64_t kMaxColumns = 256;
   static constexpr std::int64_t kMaxGroups = kMaxColumns / 8;
 
   std::int64_t height;
   std::int64_t first_column;
   std::int64_t columns;
   std::int64_t group_columns;  // of all groups but the last
+  std::int64_t group_bytes;
+  const std::byte* statistics;  // of the first group, as stored
   const std::byte* codes;
-  GroupStatistics statistics[kMaxGroups];
 };
 
 // Calls visit(block) for all blocks of a strip from left to right.
@@ -122,17 +124,11 @@ inline void for_each_block(const SpqrMatrix& w, const SpqrLayout& layout, std::i
   Block block;
   block.height = layout.strip_height(index);
   block.group_columns = std::min(layout.group_columns(), Block::kMaxColumns);
+  block.group_bytes = layout.group_bytes(block.height);
   for (block.first_column = 0; block.first_column < w.n; block.first_column += Block::kMaxColumns) {
     block.columns = std::min(Block::kMaxColumns, w.n - block.first_column);
     block.codes = strip + layout.unit_offset(block.height, block.first_column / SpqrLayout::kUnitColumns);
-    if (block.first_column % layout.group_columns() == 0) {
-      const std::byte* group =
-          strip + layout.group_offset(block.height, block.first_column / layout.group_columns());
-      for (std::int64_t i = 0; i * block.group_columns < block.columns; ++i) {
-        decode_statistics(w, layout, group + i * layout.group_bytes(block.height), block.height,
-                          block.statistics[i]);
-      }
-    }
+    block.statistics = strip + layout.group_offset(block.height, block.first_column / layout.group_columns());
     visit(block);
   }
 }
@@ -168,29 +164,30 @@ inline void add_group(const RowSums& sums, const GroupStatistics& statistics, fl
 
 // rows += the block times x, outliers aside.
 template <int kBits>
-inline void add_block(const Block& block, const float* x, const float* span_sums, float* rows) {
+inline void add_block(const SpqrMatrix& w, const SpqrLayout& layout, const Block& block,
+                      const SpqrInputView& x, float* rows) {
   const std::byte* codes = block.codes;
-  const GroupStatistics* statistics = block.statistics;
+  const std::byte* stored = block.statistics;
+  const float* x_sum = x.sums + block.first_column / x.span_columns;
+  GroupStatistics statistics;
   for (std::int64_t first = 0; first < block.columns;
-       first += block.group_columns, ++statistics, ++span_sums) {
+       first += block.group_columns, stored += block.group_bytes, ++x_sum) {
     const std::int64_t columns = std::min(block.group_columns, block.columns - first);
-    const float* group_x = x + block.first_column + first;
-    add_group<0>(sum_columns<kBits, 0>(block.height, columns, codes, group_x), *statistics, *span_sums, rows);
-    add_group<1>(sum_columns<kBits, 1>(block.height, columns, codes, group_x), *statistics, *span_sums, rows);
+    const float* group_x = x.x + block.first_column + first;
+    decode_statistics(w, layout, stored, block.height, statistics);
+    add_group<0>(sum_columns<kBits, 0>(block.height, columns, codes, group_x), statistics, *x_sum, rows);
+    add_group<1>(sum_columns<kBits, 1>(block.height, columns, codes, group_x), statistics, *x_sum, rows);
     codes += plane_bytes(block.height * block.group_columns, kBits);
   }
 }
 
 template <int kBits>
-void matvec_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index, const float* x,
-                  const float* span_sums, float* y) {
+void matvec_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index, const SpqrInputView& x,
+                  float* y) {
   alignas(32) float rows[kRows] = {};
-  const SpqrSpans spans(w);
-  for_each_block(w, layout, index, [&](const Block& block) {
-    add_block<kBits>(block, x, span_sums + block.first_column / spans.columns, rows);
-  });
+  for_each_block(w, layout, index, [&](const Block& block) { add_block<kBits>(w, layout, block, x, rows); });
   const std::int64_t height = layout.strip_height(index);
-  add_outliers(w, index * kRows, height, x, rows);
+  add_outliers(w, index * kRows, height, x.x, rows);
   std::memcpy(y, rows, sizeof(float) * static_cast<std::size_t>(height));
 }
 
@@ -225,9 +222,9 @@ inline void expand_block(const Block& block, std::byte* bytes) {
 }
 
 // out (columns) = dense part of one row of a block. bytes: of expand_block.
-inline void dequantize_block_row(const Block& block, const std::byte* bytes, std::int64_t row, float* out) {
+inline void dequantize_block_row(const Block& block, const GroupStatistics* statistics,
+                                 const std::byte* bytes, std::int64_t row, float* out) {
   constexpr std::int64_t kColumns = SpqrLayout::kUnitColumns;
-  const GroupStatistics* statistics = block.statistics;
   bytes += kColumns * row;
   for (std::int64_t first = 0; first < block.columns; first += block.group_columns, ++statistics) {
     const float scale = statistics->scale[row];
@@ -249,10 +246,13 @@ template <int kBits>
 void dequantize_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t index,
                       std::int64_t first_row, std::int64_t last_row, float* out) {
   alignas(32) std::byte bytes[Block::kMaxColumns * kRows];
+  GroupStatistics statistics[Block::kMaxGroups];
   for_each_block(w, layout, index, [&](const Block& block) {
     expand_block<kBits>(block, bytes);
+    for (std::int64_t i = 0; i * block.group_columns < block.columns; ++i)
+      decode_statistics(w, layout, block.statistics + i * block.group_bytes, block.height, statistics[i]);
     for (std::int64_t row = first_row; row < last_row; ++row) {
-      dequantize_block_row(block, bytes, row, out + (row - first_row) * w.n + block.first_column);
+      dequantize_block_row(block, statistics, bytes, row, out + (row - first_row) * w.n + block.first_column);
     }
   });
   if (w.row_offsets.empty()) return;
@@ -265,13 +265,12 @@ void dequantize_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_
   }
 }
 
-inline void matvec_any(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip, const float* x,
-                       const float* span_sums, float* y) {
-  using Function =
-      void (*)(const SpqrMatrix&, const SpqrLayout&, std::int64_t, const float*, const float*, float*);
+inline void matvec_any(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip,
+                       const SpqrInputView& x, float* y) {
+  using Function = void (*)(const SpqrMatrix&, const SpqrLayout&, std::int64_t, const SpqrInputView&, float*);
   constexpr Function kByBits[] = {matvec_strip<2>, matvec_strip<3>, matvec_strip<4>, matvec_strip<5>,
                                   matvec_strip<6>, matvec_strip<7>, matvec_strip<8>};
-  kByBits[w.format.bits - 2](w, layout, strip, x, span_sums, y);
+  kByBits[w.format.bits - 2](w, layout, strip, x, y);
 }
 
 inline void dequantize_any(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip,

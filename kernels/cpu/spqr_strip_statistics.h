@@ -17,12 +17,6 @@ constexpr int kRowVectors = SpqrLayout::kStripRows / kLanes;
 constexpr std::int64_t kRows = SpqrLayout::kStripRows;
 
 // f16 of finite values as f32; subnormals too, since the product is exact.
-inline f32x8 finite_f16(u16x8 halves) {
-  const u32x8 bits = __builtin_convertvector(halves, u32x8);
-  const f32x8 size = reinterpret_cast<f32x8>((bits & 0x7FFFU) << 13) * 0x1p112F;
-  return reinterpret_cast<f32x8>(reinterpret_cast<u32x8>(size) | (bits & 0x8000U) << 16);
-}
-
 inline float finite_f16(std::uint32_t bits) {
   const float size = std::bit_cast<float>((bits & 0x7FFFU) << 13) * 0x1p112F;
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(size) | (bits & 0x8000U) << 16);
@@ -104,7 +98,7 @@ inline void decode_full_statistics(const SpqrMatrix& w, const SpqrLayout& layout
   alignas(32) float second[4 * kRowVectors];  // ss sz zs zz of each beta2 rows
   const std::int64_t halves = 4 * layout.tiles(kRows);
   // Reads past the four halves of beta2 = 64, into the codes.
-  for (std::int64_t i = 0; i < halves; i += kLanes) store(second + i, finite_f16(load<u16x8>(group + 2 * i)));
+  for (std::int64_t i = 0; i < halves; i += kLanes) store(second + i, load_f16(group + 2 * i));
   for (std::int64_t i = 0; i < halves; i += 4) second[i] *= w.factor;
   const std::byte* scales = group + layout.scale_codes_offset(kRows);
   const std::byte* zeros = group + layout.zero_codes_offset(kRows);
@@ -118,9 +112,15 @@ inline void decode_statistics(const SpqrMatrix& w, const SpqrLayout& layout, con
   const SpqrFormat& format = w.format;
   if (height < kRows) out = {};
   if (!format.quantized_statistics()) {
-    for (std::int64_t row = 0; row < height; ++row) {
+    const std::byte* zeros = group + SpqrLayout::unquantized_zeros_offset(height);
+    std::int64_t row = 0;
+    for (; row + kLanes <= height; row += kLanes) {
+      store(out.scale + row, w.factor * load_f16(group + 2 * row));
+      store(out.zero + row, load_f16(zeros + 2 * row));
+    }
+    for (; row < height; ++row) {
       out.scale[row] = w.factor * read_f16(group + 2 * row);
-      out.zero[row] = read_f16(group + SpqrLayout::unquantized_zeros_offset(height) + 2 * row);
+      out.zero[row] = read_f16(zeros + 2 * row);
     }
     return;
   }

@@ -13,6 +13,7 @@ typedef float f32x8 __attribute__((vector_size(32)));
 typedef std::uint32_t u32x8 __attribute__((vector_size(32)));
 typedef std::int32_t i32x8 __attribute__((vector_size(32)));
 typedef std::uint8_t u8x8 __attribute__((vector_size(8)));
+typedef std::int8_t i8x8 __attribute__((vector_size(8)));
 typedef std::uint64_t u64x4 __attribute__((vector_size(32)));
 typedef std::uint16_t u16x8 __attribute__((vector_size(16)));
 

@@ -10,6 +10,8 @@ void add_session_options(cxxopts::Options& options) {
       cxxopts::value<std::int64_t>()->default_value("0"))(
       "b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))(
       "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
+      "activations", "of the products of up to 4 tokens with packed weights: int8 or f32",
+      cxxopts::value<std::string>()->default_value("int8"))(
       "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
       "cache-type-k", "type of the cached keys (-ctk): f16 or f32",
       cxxopts::value<std::string>()->default_value("f16"))(
@@ -45,6 +47,10 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   options.threads = thread_count(parsed);
   if (parsed.count("gpu-layers") > 0 && parsed["gpu-layers"].as<std::int64_t>() != 0)
     fmt::print(stderr, "warning: this program has no GPU backend; all blocks run on the CPU\n");
+  const auto activations = parsed["activations"].as<std::string>();
+  if (activations != "int8" && activations != "f32")
+    throw UsageError(fmt::format("--activations is '{}', expected int8 or f32", activations));
+  options.activations = activations == "int8" ? ActivationType::int8 : ActivationType::f32;
   options.backend = parsed["backend"].as<std::string>();
   const auto k = parsed["cache-type-k"].as<std::string>();
   const auto v = parsed["cache-type-v"].as<std::string>();

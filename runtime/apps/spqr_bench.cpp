@@ -58,6 +58,7 @@ nlohmann::json to_json(const Session& session, const BenchRow& row, const Sessio
                            {"model_n_params", parameters(session.file())},
                            {"n_batch", options.batch},
                            {"n_threads", threads},
+                           {"activations", name_of(options.activations)},
                            {"type_k", name_of(options.cache_dtype)},
                            {"type_v", name_of(options.cache_dtype)},
                            {"use_mmap", options.mmap},

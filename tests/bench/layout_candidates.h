@@ -21,7 +21,7 @@ struct Candidate {
 };
 
 // In use: strips of 64 rows, rows are vector lanes. f32: spqr_matvec; int8: the same layout with x rounded to
-// 8 bits by group, what it allows.
+// 8 bits by group.
 Candidate row_lanes_f32(const SpqrParts& parts);
 Candidate row_lanes_int8(const SpqrParts& parts);
 

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 #include "kernels/cpu/spqr_vectors.h"
 
 namespace spqr {
@@ -10,6 +12,10 @@ namespace {
 
 inline f32x8 bytes_to_f32(const void* bytes) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(bytes))));
+}
+
+inline f32x8 load_f16(const std::byte* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 inline float sum_of_lanes(f32x8 v) {

@@ -122,6 +122,42 @@ TEST_CASE("linear_group: permuted packed members beside dense ones, with a norm"
   }
 }
 
+// Rounding to 8 bits moves each x by half a step at most; a step is 1/127 of the largest in its span.
+TEST_CASE("linear_group: activations in 8 bits are off by half a step at most") {
+  std::mt19937 random(4);
+  constexpr std::int64_t kInputs = 300;
+  for (const std::int64_t tokens : {1, 3}) {
+    const std::vector<std::uint32_t> perm = random_permutation(kInputs, random);
+    Members members;
+    for (const std::int64_t m : {50, 130})
+      members.push_back(random_linear(std::nullopt, m, kInputs, true, perm, random));
+    const std::vector<float> x = random_vector(tokens * kInputs, random);
+    float largest = 0;
+    for (const float value : x) largest = std::max(largest, std::abs(value));
+    const auto backend = make_backend("cpu", {.threads = 2, .activations = ActivationType::int8});
+    const Activations in(*backend, tokens, kInputs, x);
+    std::vector<Activations> out;
+    std::vector<Matrix> ys;
+    for (const auto& member : members) {
+      out.emplace_back(*backend, tokens, member->linear.m());
+      ys.push_back(out.back().matrix());
+    }
+    backend->linear_group(ys, group_of(members, perm), in.matrix(), nullptr);
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      Expected expected;
+      for (std::int64_t t = 0; t < tokens; ++t)
+        append_product(expected, *members[i], x.data() + t * kInputs, nullptr, kInputs, nullptr);
+      for (std::size_t k = 0; k < expected.tolerances.size(); ++k) {
+        const std::size_t row = k % static_cast<std::size_t>(members[i]->linear.m());
+        double weights = 0;
+        for (std::size_t j = 0; j < kInputs; ++j) weights += std::abs(members[i]->values[row * kInputs + j]);
+        expected.tolerances[k] += weights * static_cast<double>(largest) / 254;
+      }
+      check_close(out[i].values(), expected, "int8");
+    }
+  }
+}
+
 TEST_CASE("linear_add: x += W a + b") {
   std::mt19937 random(3);
   for (const auto& kind : kKinds) {

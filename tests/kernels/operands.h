@@ -66,15 +66,17 @@ inline void check_close(const std::vector<float>& found, const Expected& expecte
   }
 }
 
-// What `compute` returns is close to `expected` on every backend, and the same for any number of threads.
+// What `compute` returns is close to `expected` on every backend, in f32, and the same for any number of
+// threads.
 inline void check_backends(const std::string& what, const Expected& expected,
                            const std::function<std::vector<float>(Backend&)>& compute) {
   for (const std::string& name : backend_names()) {
-    const std::vector<float> found = compute(*make_backend(name, {.threads = 1}));
+    const std::vector<float> found =
+        compute(*make_backend(name, {.threads = 1, .activations = ActivationType::f32}));
     check_close(found, expected, fmt::format("{}, {}", name, what));
     for (const int threads : {2, 3}) {
       INFO(name, ", ", what, ", threads: ", threads);
-      CHECK(compute(*make_backend(name, {.threads = threads})) == found);
+      CHECK(compute(*make_backend(name, {.threads = threads, .activations = ActivationType::f32})) == found);
     }
   }
 }

@@ -65,20 +65,68 @@ std::vector<RowProduct> row_products(const SpqrParts& parts, const std::vector<f
   return products;
 }
 
+// y = W x for the matrix twice, the second time with a bias and added to what is there.
+void check_products(const SpqrStripKernels& kernels, const SpqrMatrix& w, const std::vector<float>& x,
+                    ActivationType activations, const std::vector<RowProduct>& expected,
+                    const std::string& what) {
+  constexpr float kBias = 2;
+  constexpr float kBefore = -1;
+  const std::vector<float> bias(static_cast<std::size_t>(w.m), kBias);
+  std::vector<float> y(static_cast<std::size_t>(w.m), NAN);
+  std::vector<float> sum(static_cast<std::size_t>(w.m), kBefore);
+  const std::vector<SpqrProduct> products{{.w = &w, .y = y.data()},
+                                          {.w = &w, .bias = bias, .y = sum.data(), .add = true}};
+  SpqrInput input;
+  spqr_matvec(kernels, products, x.data(), activations, input);
+  for (std::size_t row = 0; row < y.size(); ++row) {
+    const RowProduct& right = expected[row];
+    const double rounding = 0x1p-22 * (std::abs(right.value) + 2);
+    const double difference = std::abs(sum[row] - (right.value + kBias + kBefore));
+    if (std::abs(y[row] - right.value) <= right.tolerance && difference <= right.tolerance + rounding)
+      continue;
+    FAIL(what, ", ", kernels.isa, ", row ", row, ": ", y[row], " and ", sum[row], " instead of ", right.value,
+         " +- ", right.tolerance);
+  }
+}
+
+// x rounded to 8 bits span by span, in double; spans start with groups and have 32 columns at most.
+std::vector<float> rounded(const SpqrParts& parts, const std::vector<float>& x) {
+  const std::int64_t group_columns = parts.format.group_columns(parts.n);
+  const std::int64_t span = std::min<std::int64_t>(group_columns, 32);
+  std::vector<float> result(x.size());
+  for (std::int64_t first = 0; first < parts.n; first += span) {
+    const std::int64_t end = std::min(first + span, parts.n);
+    double most = 0;
+    for (std::int64_t j = first; j < end; ++j) most = std::max(most, std::abs(static_cast<double>(x[j])));
+    for (std::int64_t j = first; j < end; ++j)
+      result[j] = most > 0 ? static_cast<float>(std::nearbyint(x[j] * 127 / most) * most / 127) : 0;
+  }
+  return result;
+}
+
 void check_matvec(const SpqrParts& parts, const std::string& what, std::mt19937& random) {
   const PackedMatrix packed = pack(parts);
   std::normal_distribution<float> distribution;
   std::vector<float> x(static_cast<std::size_t>(parts.n));
   for (float& value : x) value = distribution(random);
-  const std::vector<RowProduct> expected = row_products(parts, x);
+  const std::vector<RowProduct> exact = row_products(parts, x);
+  // In 8 bits: the product of the rounded x, outliers aside.
+  SpqrParts dense = parts;
+  dense.row_offsets.clear();
+  SpqrParts sparse = parts;
+  std::fill(sparse.codes.begin(), sparse.codes.end(), std::uint8_t{0});
+  for (auto* values : {&sparse.zero_codes, &sparse.scale_codes}) std::fill(values->begin(), values->end(), 0);
+  for (auto* values : {&sparse.scales, &sparse.zeros, &sparse.scale_scale, &sparse.zero_scale})
+    std::fill(values->begin(), values->end(), 0.0F);
+  std::vector<RowProduct> coarse = row_products(dense, rounded(parts, x));
+  const std::vector<RowProduct> outliers = row_products(sparse, x);
+  for (std::size_t row = 0; row < coarse.size(); ++row) {
+    coarse[row].value += outliers[row].value;
+    coarse[row].tolerance += outliers[row].tolerance + 0x1p-22 * std::abs(outliers[row].value);
+  }
   for (const SpqrStripKernels* kernels : spqr_strip_kernels()) {
-    std::vector<float> y(static_cast<std::size_t>(parts.m), NAN);
-    spqr_matvec(*kernels, packed.view(), x.data(), y.data());
-    for (std::int64_t row = 0; row < parts.m; ++row) {
-      if (std::abs(y[row] - expected[row].value) <= expected[row].tolerance) continue;
-      FAIL(what, ", row ", row, ": ", y[row], " instead of ", expected[row].value, " +- ",
-           expected[row].tolerance);
-    }
+    check_products(*kernels, packed.view(), x, ActivationType::f32, exact, what + ", f32");
+    check_products(*kernels, packed.view(), x, ActivationType::int8, coarse, what + ", int8");
   }
 }
 
@@ -110,6 +158,10 @@ TEST_CASE("spqr_matvec and dequantize_rows: every bits, beta1 and beta2, with an
         const SpqrParts parts = random_parts(format, 130, 301, outliers, random);
         check_matvec(parts, describe(parts, outliers), random);
         check_dequantize(parts, describe(parts, outliers), 0, parts.m);
+        if (beta2 != 16) continue;
+        format.scale_bits = format.zero_bits = 3;  // the presets' statistics have a way of their own
+        const SpqrParts usual = random_parts(format, 130, 301, outliers, random);
+        check_matvec(usual, describe(usual, outliers), random);
       }
     }
   }
@@ -133,17 +185,75 @@ TEST_CASE("spqr_matvec does not depend on the number of threads") {
   std::mt19937 random(3);
   const SpqrParts parts = random_parts({3, 16, 16, 3, 3}, 1000, 777, Outliers::some, random);
   const PackedMatrix packed = pack(parts);
+  const SpqrMatrix w = packed.view();
   std::vector<float> x(777, 0.25F);
   std::iota(x.begin(), x.end(), -300.0F);
   const int threads = omp_get_max_threads();
-  std::vector<std::vector<float>> results;
-  for (int count : {1, 2, 5}) {
-    omp_set_num_threads(count);
-    spqr_matvec(packed.view(), x.data(), results.emplace_back(1000).data());
+  for (const ActivationType activations : {ActivationType::f32, ActivationType::int8}) {
+    std::vector<std::vector<float>> results;
+    for (int count : {1, 2, 5}) {
+      omp_set_num_threads(count);
+      const SpqrProduct product{.w = &w, .y = results.emplace_back(1000).data()};
+      SpqrInput input;
+      spqr_matvec({&product, 1}, x.data(), activations, input);
+    }
+    CHECK(results[0] == results[1]);
+    CHECK(results[0] == results[2]);
   }
   omp_set_num_threads(threads);
-  CHECK(results[0] == results[1]);
-  CHECK(results[0] == results[2]);
+}
+
+TEST_CASE("spqr_matvec: products of one input whose matrices have different formats") {
+  std::mt19937 random(4);
+  std::normal_distribution<float> distribution;
+  std::vector<float> x(200);
+  for (float& value : x) value = distribution(random);
+  const SpqrParts a = random_parts({3, 16, 16, 3, 3}, 70, 200, Outliers::some, random);
+  const SpqrParts b = random_parts({4, SpqrFormat::kWholeRow, 16, 3, 3}, 100, 200, Outliers::none, random);
+  const PackedMatrix packed[] = {pack(a), pack(b), pack(a)};
+  for (const ActivationType activations : {ActivationType::f32, ActivationType::int8}) {
+    std::vector<std::vector<float>> together;
+    std::vector<std::vector<float>> alone;
+    std::vector<SpqrMatrix> views;
+    for (const PackedMatrix& matrix : packed) views.push_back(matrix.view());
+    std::vector<SpqrProduct> products;
+    SpqrInput input;
+    for (const SpqrMatrix& w : views) {
+      alone.emplace_back(static_cast<std::size_t>(w.m));
+      together.emplace_back(static_cast<std::size_t>(w.m));
+    }
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      const SpqrProduct product{.w = &views[i], .y = alone[i].data()};
+      spqr_matvec({&product, 1}, x.data(), activations, input);
+      products.push_back({.w = &views[i], .y = together[i].data()});
+    }
+    spqr_matvec(products, x.data(), activations, input);
+    CHECK(together == alone);
+  }
+}
+
+// Of x that is zero, tiny, huge or not a number: as f32 has it.
+TEST_CASE("spqr_matvec: inputs that 8 bits have no scale for") {
+  std::mt19937 random(5);
+  const SpqrParts parts = random_parts({4, 16, 16, 3, 3}, 64, 48, Outliers::none, random);
+  const PackedMatrix packed = pack(parts);
+  const SpqrMatrix w = packed.view();
+  for (const SpqrStripKernels* kernels : spqr_strip_kernels()) {
+    const auto product_of = [&](float value) {
+      std::vector<float> x(48, 0.0F);
+      x[20] = value;
+      std::vector<float> y(64);
+      const SpqrProduct product{.w = &w, .y = y.data()};
+      SpqrInput input;
+      spqr_matvec(*kernels, {&product, 1}, x.data(), ActivationType::int8, input);
+      return y;
+    };
+    CHECK(product_of(0) == std::vector<float>(64, 0.0F));
+    for (const float value : product_of(1e-38F)) CHECK(std::abs(value) < 1e-30F);
+    for (const float value : product_of(1e30F)) CHECK(std::isfinite(value));
+    for (const float value : product_of(NAN)) CHECK(std::isnan(value));
+    for (const float value : product_of(INFINITY)) CHECK_FALSE(std::isfinite(value));
+  }
 }
 
 }  // namespace
