@@ -286,7 +286,7 @@ void round_input(const float* x, std::int64_t n, std::int64_t span_columns, std:
                  float* sums) {
   constexpr float kSmallest = 1e-30F;  // below it, 127 / largest is not finite
   constexpr float kRound = 0x1.8p23F;  // |v| < 2^22 added to it is the nearest integer in the lowest bits
-  constexpr auto kRoundBits = std::bit_cast<std::int32_t>(kRound);
+  constexpr auto kRoundBits = std::bit_cast<std::uint32_t>(kRound);
   for (std::int64_t first = 0; first < n; first += span_columns, ++scales, ++sums) {
     const std::int64_t end = std::min(first + span_columns, n);
     f32x8 largest{};
@@ -294,15 +294,16 @@ void round_input(const float* x, std::int64_t n, std::int64_t span_columns, std:
       largest = larger(largest, reinterpret_cast<f32x8>(load<u32x8>(x + j) & 0x7FFFFFFFU));
     const float most = over_lanes(largest, larger);
     const float inverse = most < kSmallest ? 0.0F : 127 / most;
-    i32x8 total{};
+    u32x8 total{};  // unsigned: the codes of a NaN are any, and their sum must not overflow
     for (std::int64_t j = first; j < end; j += kLanes) {
       const f32x8 shifted = load<f32x8>(x + j) * inverse + kRound;
-      const i32x8 code = reinterpret_cast<i32x8>(shifted) - kRoundBits;
-      store(codes + j, __builtin_convertvector(code, i8x8));
+      const u32x8 code = reinterpret_cast<u32x8>(shifted) - kRoundBits;
+      store(codes + j, __builtin_convertvector(reinterpret_cast<i32x8>(code), i8x8));
       total += code;
     }
+    const auto sum = static_cast<std::int32_t>(over_lanes(total, [](u32x8 a, u32x8 b) { return a + b; }));
     *scales = most < kSmallest ? 0.0F : most / 127;
-    *sums = *scales * static_cast<float>(over_lanes(total, [](i32x8 a, i32x8 b) { return a + b; }));
+    *sums = *scales * static_cast<float>(sum);
   }
 }
 
