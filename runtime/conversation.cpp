@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -18,14 +19,6 @@ constexpr std::int64_t kAnswerPart = 8;
 
 bool nothing_came(const Answer& answer) {
   return answer.generated.reason == FinishReason::interrupted && answer.generated.ids.empty();
-}
-
-std::string lead_in_of(const ChatTemplate& format) {
-  const ChatMessage user{ChatRole::user, "u"};
-  const std::string invited = format.render({&user, 1}).text;
-  const RenderedChat answered = format.render(std::vector<ChatMessage>{user, {ChatRole::assistant, "a"}});
-  if (!answered.text.starts_with(invited)) return {};
-  return answered.text.substr(invited.size(), answered.contents.back().begin - invited.size());
 }
 
 // Hands text on without the lead-in at its beginning.
@@ -53,14 +46,10 @@ class WithoutLeadIn {
 }  // namespace
 
 Conversation::Conversation(Session& session, ChatTemplate format, std::string system)
-    : session_(session),
-      format_(std::move(format)),
-      lead_in_(lead_in_of(format_)),
-      system_(repair_utf8(system)) {}
+    : session_(session), format_(std::move(format)), system_(repair_utf8(system)) {}
 
 void Conversation::set_system(std::string text) {
   system_ = repair_utf8(text);
-  if (!turns_.empty()) turns_.front().prompt_ids = encode_prompt(0);
 }
 
 std::vector<ChatMessage> Conversation::messages() const {
@@ -81,13 +70,10 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
   system_ = has_system ? repair_utf8(messages.front().content) : "";
   turns_.clear();
   for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
-    const RenderedChat chat = format_.render(messages.first(i + 2));
-    const TextRange content = chat.contents.back();  // as the format writes it: perhaps trimmed
-    turns_.push_back({.user = repair_utf8(messages[i].content),
-                      .answer = repair_utf8(chat.text.substr(content.begin, content.end - content.begin))});
-    turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
-    turns_.back().answer_ids = encode_answer(turns_.back().answer);
+    turns_.push_back(
+        {.user = repair_utf8(messages[i].content), .answer = repair_utf8(messages[i + 1].content)});
   }
+  encode_turns(false);
 }
 
 bool Conversation::undo() {
@@ -98,8 +84,8 @@ bool Conversation::undo() {
 
 void Conversation::forget_undone() {
   const bool empty = turns_.empty();
-  if (empty) turns_.push_back({.user = "", .prompt_ids = {}});
-  if (empty) turns_.back().prompt_ids = encode_prompt(0);  // the system message stays
+  if (empty) turns_.emplace_back();
+  encode_turns(empty);  // the system message stays
   session_.rewind_to(sequence({}));
   if (empty) turns_.clear();
 }
@@ -109,7 +95,6 @@ Answer Conversation::say(std::string text, Sampler& sampler, const GenerateOptio
   const std::vector<Turn> before = turns_;
   try {
     turns_.push_back({.user = repair_utf8(text)});
-    turns_.back().prompt_ids = encode_prompt(turns_.size() - 1);
     Answer answer = answer_last(sampler, options, callbacks);
     if (nothing_came(answer)) turns_ = before;
     return answer;
@@ -124,8 +109,7 @@ Answer Conversation::regenerate(Sampler& sampler, const GenerateOptions& options
   if (turns_.empty()) throw std::runtime_error("there is no answer yet");
   const std::vector<Turn> before = turns_;
   try {
-    turns_.back().answer.clear();
-    turns_.back().answer_ids.clear();
+    turns_.back() = {.user = turns_.back().user};
     Answer answer = answer_last(sampler, options, callbacks);
     if (nothing_came(answer)) turns_ = before;
     return answer;
@@ -137,6 +121,7 @@ Answer Conversation::regenerate(Sampler& sampler, const GenerateOptions& options
 
 Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, GenerateCallbacks callbacks) {
   Answer answer;
+  encode_turns(true);
   if (!make_room({}, session_.context() / kAnswerPart, answer.turns_dropped)) {
     const auto length = static_cast<std::int64_t>(sequence({}).size());
     if (length >= session_.context())
@@ -145,7 +130,7 @@ Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, Gene
           length, session_.context()));
   }
   add_end(options);
-  if (callbacks.text) callbacks.text = WithoutLeadIn(lead_in_, std::move(callbacks.text));
+  if (callbacks.text) callbacks.text = WithoutLeadIn(format_.lead_in(), std::move(callbacks.text));
   options.context_shift = false;  // it would tear messages apart
   callbacks.make_room = [&](std::span<const std::int32_t> generated) {
     const std::int64_t before = answer.turns_dropped;
@@ -157,41 +142,65 @@ Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, Gene
   Turn& turn = turns_.back();
   turn.answer = content_of(answer.generated);
   // Tokens that reach into what ended the answer do not belong to it.
+  turn.encoded_answer = turn.answer;
   turn.answer_ids =
-      answer.generated.reason == FinishReason::stop ? encode_answer(turn.answer) : answer.generated.ids;
+      answer.generated.reason == FinishReason::stop ? encode_answer(turn.answer, true) : answer.generated.ids;
   return answer;
 }
 
-std::vector<std::int32_t> Conversation::encode_prompt(std::size_t turn) const {
-  std::vector<ChatMessage> said;
-  if (!system_.empty()) said.push_back({ChatRole::system, system_});
-  for (std::size_t i = 0; i < turn; ++i) {
-    said.push_back({ChatRole::user, turns_[i].user});
-    said.push_back({ChatRole::assistant, turns_[i].answer});
-  }
-  said.push_back({ChatRole::user, turns_[turn].user});
+void Conversation::encode_turns(bool pending) {
+  std::vector<ChatMessage> said = messages();
+  if (pending) said.pop_back();  // the answer to come
   const RenderedChat chat = format_.render(said);
-  // The last two contents are the answer before and this message.
-  const std::size_t first_content = turn == 0 ? 0 : chat.contents.size() - 1;
-  const std::size_t start = turn == 0 ? 0 : chat.contents[first_content - 1].end;
-  std::vector<TextRange> typed(chat.contents.begin() + static_cast<std::ptrdiff_t>(first_content),
-                               chat.contents.end());
-  for (TextRange& range : typed) range = {range.begin - start, range.end - start};
-  return session_.tokenizer()->encode(
-      std::string_view(chat.text).substr(start),
-      {.add_special = false, .parse_special = true, .typed = typed, .continues = turn > 0});
+  const std::size_t first_answer = system_.empty() ? 1 : 2;
+  std::size_t start = 0;
+  for (std::size_t i = 0; i < turns_.size(); ++i) {
+    Turn& turn = turns_[i];
+    const std::size_t message = first_answer + 2 * i;
+    if (message >= said.size()) {
+      encode_prompt(turn, chat, {start, chat.text.size()});
+      return;
+    }
+    const ChatContent* answer = chat.find(message);
+    if (answer == nullptr || answer->range.begin < start)
+      throw std::runtime_error("the chat template does not write every answer once and in order");
+    const auto [begin, end] = answer->range;
+    const std::string& lead_in = format_.lead_in();
+    const bool leads = std::string_view(chat.text).substr(start, begin - start).ends_with(lead_in);
+    encode_prompt(turn, chat, {start, leads ? begin - lead_in.size() : begin});
+    const std::string content = chat.text.substr(begin, end - begin);
+    if (content != turn.encoded_answer) {
+      turn.answer_ids = encode_answer(content, leads);
+      turn.encoded_answer = content;
+    }
+    start = end;
+  }
 }
 
-std::vector<std::int32_t> Conversation::encode_answer(const std::string& content) const {
-  const TextRange typed{lead_in_.size(), lead_in_.size() + content.size()};
+void Conversation::encode_prompt(Turn& turn, const RenderedChat& chat, TextRange range) const {
+  Prompt prompt{chat.text.substr(range.begin, range.end - range.begin), {}};
+  for (const ChatContent& content : chat.contents) {
+    const TextRange typed{std::max(content.range.begin, range.begin), std::min(content.range.end, range.end)};
+    if (typed.begin < typed.end) prompt.typed.push_back({typed.begin - range.begin, typed.end - range.begin});
+  }
+  if (prompt == turn.prompt) return;
+  turn.prompt_ids = session_.tokenizer()->encode(
+      prompt.text,
+      {.add_special = false, .parse_special = true, .typed = prompt.typed, .continues = range.begin > 0});
+  turn.prompt = std::move(prompt);
+}
+
+std::vector<std::int32_t> Conversation::encode_answer(const std::string& content, bool leads) const {
+  const std::string lead_in = leads ? format_.lead_in() : "";
+  const TextRange typed{lead_in.size(), lead_in.size() + content.size()};
   return session_.tokenizer()->encode(
-      lead_in_ + content,
+      lead_in + content,
       {.add_special = false, .parse_special = true, .typed = {&typed, 1}, .continues = true});
 }
 
 std::string Conversation::content_of(const GenerateResult& generated) const {
   std::string_view text = generated.text;
-  if (text.starts_with(lead_in_)) text.remove_prefix(lead_in_.size());
+  if (text.starts_with(format_.lead_in())) text.remove_prefix(format_.lead_in().size());
   // What a format has between an answer and the text that ends it is the format's.
   if (generated.reason == FinishReason::stop) text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
   return std::string(text);
@@ -227,7 +236,7 @@ bool Conversation::make_room(std::span<const std::int32_t> generated, std::int64
   if (length + room <= context) return true;
   while (length > context - context / kFreedPart && turns_.size() > 1) {
     turns_.erase(turns_.begin());
-    turns_.front().prompt_ids = encode_prompt(0);
+    encode_turns(true);
     ++dropped;
     length = static_cast<std::int64_t>(sequence(generated).size());
   }

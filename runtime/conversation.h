@@ -47,18 +47,29 @@ class Conversation {
   void restore(std::span<const ChatMessage> messages);
 
  private:
+  // From the end of the answer before to the start of this one; `typed` are the parts that come from
+  // messages.
+  struct Prompt {
+    std::string text;
+    std::vector<TextRange> typed;
+    bool operator==(const Prompt&) const = default;
+  };
   struct Turn {
-    std::string user;
-    std::string answer{};                    // without lead_in_
-    std::vector<std::int32_t> prompt_ids{};  // from the end of the answer before to the start of this one
+    std::string user{};
+    std::string answer{};  // without what the template has in front of it
+    Prompt prompt{};       // that prompt_ids stand for
+    std::vector<std::int32_t> prompt_ids{};
+    std::string encoded_answer{};  // that answer_ids stand for: as the template writes it
     std::vector<std::int32_t> answer_ids{};
   };
 
   Answer answer_last(Sampler& sampler, GenerateOptions options, GenerateCallbacks callbacks);
-  // Ids of a turn's part before its answer.
-  std::vector<std::int32_t> encode_prompt(std::size_t turn) const;
-  // Ids of an answer that the model did not give, or not as it stands now.
-  std::vector<std::int32_t> encode_answer(const std::string& content) const;
+  // Brings the ids of all turns up to the template's text of the conversation; what has not changed keeps the
+  // ids that it has. pending: the last answer is yet to come.
+  void encode_turns(bool pending);
+  void encode_prompt(Turn& turn, const RenderedChat& chat, TextRange range) const;
+  // Ids of an answer that the model did not give, or not as it stands now, and of what leads in to it.
+  std::vector<std::int32_t> encode_answer(const std::string& content, bool leads) const;
   // What the model said, as the content of a message.
   std::string content_of(const GenerateResult& generated) const;
   // Makes the format's end of an answer end this one.
@@ -71,7 +82,6 @@ class Conversation {
 
   Session& session_;
   ChatTemplate format_;
-  std::string lead_in_;  // that the format has between its invitation and an answer: the model says it
   std::string system_;
   std::vector<Turn> turns_;
 };

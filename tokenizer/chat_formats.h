@@ -1,16 +1,15 @@
-// The chat formats that are built in, and how a Jinja template tells which of them it writes.
+// The chat templates that are built in, for models that carry none.
 #pragma once
 
-#include <string_view>
-#include <vector>
-
-#include "tokenizer/chat_template.h"
+#include <array>
 
 namespace spqr {
 
-std::vector<ChatFormat> chat_formats(const ChatTokens& tokens);
+struct ChatFormat {
+  const char* name;
+  const char* source;  // Jinja
+};
 
-// Throws std::runtime_error with a sentence for what is none of them.
-ChatFormat detect_chat_format(std::string_view source, const ChatTokens& tokens);
+extern const std::array<ChatFormat, 8> kChatFormats;
 
 }  // namespace spqr

@@ -2,24 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include "tokenizer/chat_formats.h"
+#include "tokenizer/jinja/evaluator.h"
+#include "tokenizer/jinja/parser.h"
 
 namespace spqr {
 namespace {
 
-constexpr std::string_view kSpace = " \t\r\n\v\f";
+using jinja::Text;
+using jinja::Value;
 
-std::string_view trimmed_right(std::string_view text) {
-  const std::size_t last = text.find_last_not_of(kSpace);
-  return last == std::string_view::npos ? std::string_view() : text.substr(0, last + 1);
-}
+// Stands for contents that are empty, so that they have a place: a private character that nobody writes.
+constexpr std::string_view kPlaceholder = "\xF4\x8F\xBF\xBD";  // U+10FFFD
 
-std::string_view trimmed(std::string_view text) {
-  text = trimmed_right(text);
-  return text.substr(std::min(text.find_first_not_of(kSpace), text.size()));
+std::string trimmed(std::string_view text) {
+  return jinja::strip_left(jinja::strip_right(Text(std::string(text)))).bytes();
 }
 
 void check_turns(std::span<const ChatMessage> messages) {
@@ -32,43 +33,43 @@ void check_turns(std::span<const ChatMessage> messages) {
   }
 }
 
-class Rendering {
- public:
-  explicit Rendering(const ChatFormat& format) : format_(format) { out_.text = format.begin; }
+Value value_of(std::span<const ChatMessage> messages) {
+  std::vector<Value> list;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    list.push_back(jinja::make_dict({{"role", Text(std::string(name_of(messages[i].role)))},
+                                     {"content", Text::of_message(messages[i].content, i)}}));
+  }
+  return jinja::make_list(std::move(list));
+}
 
-  void system(std::string_view content) {
-    out_.text += format_.before_system;
-    add(format_.trim && !format_.system_in_user ? trimmed(content) : content);
-    out_.text += format_.after_system;
+// The text without its placeholders, and where they were.
+RenderedChat without_placeholders(const RenderedChat& chat) {
+  RenderedChat result;
+  std::size_t copied = 0;
+  const auto copy_to = [&](std::size_t end) {
+    result.text += chat.text.substr(copied, end - copied);
+    copied = end;
+  };
+  for (const ChatContent& content : chat.contents) {
+    copy_to(content.range.begin);
+    const std::size_t begin = result.text.size();
+    if (chat.text.compare(content.range.begin, content.range.end - content.range.begin, kPlaceholder) == 0) {
+      copied = content.range.end;
+    } else {
+      copy_to(content.range.end);
+    }
+    result.contents.push_back({{begin, result.text.size()}, content.message});
   }
-  // system: what stands inside this message; null: nothing.
-  void user(std::string_view content, const std::string* inside) {
-    out_.text += format_.before_user;
-    if (inside != nullptr) system(*inside);
-    add(!format_.trim ? content : (inside != nullptr ? trimmed_right(content) : trimmed(content)));
-    out_.text += format_.after_user;
-  }
-  void assistant(std::string_view content) {
-    out_.text += format_.before_assistant;
-    add(format_.trim ? trimmed(content) : content);
-    out_.text += format_.after_assistant;
-  }
-  RenderedChat finish(bool invite) {
-    if (invite) out_.text += format_.invitation;
-    return std::move(out_);
-  }
-
- private:
-  void add(std::string_view content) {
-    out_.contents.push_back({out_.text.size(), out_.text.size() + content.size()});
-    out_.text += content;
-  }
-
-  const ChatFormat& format_;
-  RenderedChat out_;
-};
+  copy_to(chat.text.size());
+  return result;
+}
 
 }  // namespace
+
+struct ChatTemplate::Program {
+  jinja::Body body;
+  std::map<std::string, Value> variables;
+};
 
 std::string_view name_of(ChatRole role) {
   switch (role) {
@@ -82,9 +83,17 @@ std::string_view name_of(ChatRole role) {
   return "?";
 }
 
+const ChatContent* RenderedChat::find(std::size_t index) const {
+  const auto is_it = [&](const ChatContent& content) { return content.message == index; };
+  const auto found = std::find_if(contents.begin(), contents.end(), is_it);
+  if (found == contents.end() || std::find_if(found + 1, contents.end(), is_it) != contents.end())
+    return nullptr;
+  return &*found;
+}
+
 ChatTemplate ChatTemplate::named(std::string_view name, const ChatTokens& tokens) {
-  for (ChatFormat& format : chat_formats(tokens)) {
-    if (format.name == name) return ChatTemplate(std::move(format));
+  for (const ChatFormat& format : kChatFormats) {
+    if (format.name == name) return {format.source, tokens};
   }
   throw std::invalid_argument(
       fmt::format("there is no chat template '{}'; there are {}", name, fmt::join(names(), ", ")));
@@ -92,36 +101,85 @@ ChatTemplate ChatTemplate::named(std::string_view name, const ChatTokens& tokens
 
 std::vector<std::string> ChatTemplate::names() {
   std::vector<std::string> names;
-  for (const ChatFormat& format : chat_formats({})) names.push_back(format.name);
+  for (const ChatFormat& format : kChatFormats) names.emplace_back(format.name);
   return names;
 }
 
-ChatTemplate ChatTemplate::detect(std::string_view source, const ChatTokens& tokens) {
-  return ChatTemplate(detect_chat_format(source, tokens));
+ChatTemplate ChatTemplate::parse(std::string_view source, const ChatTokens& tokens) {
+  const auto refused = [](const std::string& why) {
+    return std::runtime_error(fmt::format(
+        "the chat template cannot be run: {}; name a built-in one that the model was trained with by "
+        "--chat-template ({})",
+        why, fmt::join(names(), ", ")));
+  };
+  try {
+    return {source, tokens};
+  } catch (const jinja::Unsupported& error) {
+    throw refused(error.what());
+  } catch (const jinja::Refused& error) {
+    throw refused(error.what());
+  }
 }
 
-std::string ChatTemplate::end_of_answer() const {
-  const std::string_view end = trimmed(format_.after_assistant);
-  return std::string(end.empty() ? trimmed(format_.before_user) : end);
+ChatTemplate::ChatTemplate(std::string_view source, const ChatTokens& tokens)
+    : program_(std::make_shared<const Program>(Program{jinja::parse(source),
+                                                       {{"bos_token", tokens.bos},
+                                                        {"eos_token", tokens.eos},
+                                                        {"tools", jinja::None()},
+                                                        {"documents", jinja::None()}}})) {
+  try_out();
+}
+
+// Learns from the text of small conversations what stands around answers.
+void ChatTemplate::try_out() {
+  const std::vector<ChatMessage> messages{
+      {ChatRole::user, "u"}, {ChatRole::assistant, "a"}, {ChatRole::user, "v"}};
+  const RenderedChat invited = run(std::span(messages).first(1));
+  const RenderedChat answered = run(std::span(messages).first(2));
+  const RenderedChat asked = run(messages);
+  const ChatContent* answer = answered.find(1);
+  const ChatContent* earlier = asked.find(1);
+  const ChatContent* next = asked.find(2);
+  if (invited.find(0) == nullptr || answer == nullptr || earlier == nullptr || next == nullptr ||
+      earlier->range.end > next->range.begin)
+    throw jinja::Unsupported("it does not write every message once and in order");
+  if (answered.text.starts_with(invited.text))
+    lead_in_ = answered.text.substr(invited.text.size(), answer->range.begin - invited.text.size());
+  end_of_answer_ = trimmed(answered.text.substr(answer->range.end));
+  if (end_of_answer_.empty())
+    end_of_answer_ = trimmed(asked.text.substr(earlier->range.end, next->range.begin - earlier->range.end));
+}
+
+RenderedChat ChatTemplate::run(std::span<const ChatMessage> messages) const {
+  std::map<std::string, Value> variables = program_->variables;
+  variables["messages"] = value_of(messages);
+  variables["add_generation_prompt"] = !messages.empty() && messages.back().role == ChatRole::user;
+  const Text text = jinja::evaluate(program_->body, variables);
+  RenderedChat chat{text.bytes(), {}};
+  for (const jinja::Mark& mark : text.marks()) chat.contents.push_back({mark.range, mark.message});
+  return chat;
 }
 
 RenderedChat ChatTemplate::render(std::span<const ChatMessage> messages) const {
   check_turns(messages);
-  Rendering rendering(format_);
-  const bool has_system = !messages.empty() && messages.front().role == ChatRole::system;
-  const std::string system = has_system ? messages.front().content : format_.default_system;
-  const bool say_system = has_system || !system.empty() || format_.always_system;
-  if (say_system && !format_.system_in_user) rendering.system(system);
-  bool first_user = true;
-  for (const ChatMessage& message : messages.subspan(has_system ? 1 : 0)) {
-    if (message.role == ChatRole::assistant) {
-      rendering.assistant(message.content);
-      continue;
+  try {
+    RenderedChat chat = run(messages);
+    std::vector<ChatMessage> placed(messages.begin(), messages.end());
+    bool any = false;
+    for (ChatMessage& message : placed) {
+      if (!message.content.empty()) continue;
+      message.content = kPlaceholder;
+      any = true;
     }
-    rendering.user(message.content, first_user && say_system && format_.system_in_user ? &system : nullptr);
-    first_user = false;
+    if (!any) return chat;
+    RenderedChat found = without_placeholders(run(placed));
+    return found.text == chat.text ? found : chat;
+  } catch (const jinja::Refused& error) {
+    throw std::invalid_argument(
+        fmt::format("the chat template does not take the conversation: {}", error.what()));
+  } catch (const jinja::Unsupported& error) {
+    throw std::runtime_error(fmt::format("the chat template cannot be run: {}", error.what()));
   }
-  return rendering.finish(!messages.empty() && messages.back().role == ChatRole::user);
 }
 
 }  // namespace spqr

@@ -1,16 +1,16 @@
-// A conversation as the text a model was trained on. Models carry a Jinja template for this; the formats that
-// are in use are built in and recognised by that template's text. What is not recognised for certain is
-// refused, never guessed.
+// A conversation as the text a model was trained on: what its Jinja template writes (tokenizer/jinja).
+// A template that cannot be run exactly is refused, never guessed.
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/text_range.h"
 
 namespace spqr {
 
@@ -22,10 +22,20 @@ struct ChatMessage {
   std::string content;
 };
 
-// `contents` are the parts that come from messages, in order: special tokens written there are plain text.
+// Bytes of a rendered text that come from message number `message`.
+struct ChatContent {
+  TextRange range;
+  std::size_t message = 0;
+};
+
+// `contents` are the parts that come from messages, in order of their places: special tokens written there
+// are plain text. An empty content is an empty range where the template would write one.
 struct RenderedChat {
   std::string text;
-  std::vector<TextRange> contents;
+  std::vector<ChatContent> contents;
+
+  // The one place of message `index`; null: it has none, or several.
+  const ChatContent* find(std::size_t index) const;
 };
 
 // Texts of the tokenizer's tokens; empty: it has none.
@@ -34,40 +44,36 @@ struct ChatTokens {
   std::string eos;
 };
 
-// What a format writes around the contents.
-struct ChatFormat {
-  std::string name{};
-  std::string begin{};  // of the whole text
-  std::string before_system{}, after_system{};
-  std::string before_user{}, after_user{};
-  std::string before_assistant{}, after_assistant{};
-  std::string invitation{};      // to an answer, behind the user's last message
-  std::string default_system{};  // said where a conversation has no system message
-  bool always_system = false;    // also where there is nothing to say
-  bool system_in_user = false;   // inside the first user message, behind before_user
-  bool trim = false;             // contents lose the white space around them
-};
-
 class ChatTemplate {
  public:
   // "chatml", "llama-2", "llama-3", "mistral", "zephyr", "falcon", "vicuna" or "alpaca". Throws
   // std::invalid_argument for another name.
   static ChatTemplate named(std::string_view name, const ChatTokens& tokens);
   static std::vector<std::string> names();
-  // The built-in format that the Jinja template `source` writes. Throws std::runtime_error with a sentence
-  // where it is none.
-  static ChatTemplate detect(std::string_view source, const ChatTokens& tokens);
+  // Of a Jinja source, tried on a small conversation. Throws std::runtime_error with a sentence where it
+  // cannot be run.
+  static ChatTemplate parse(std::string_view source, const ChatTokens& tokens);
 
-  const std::string& name() const { return format_.name; }
   // The conversation, and what invites the next answer if its last message is the user's.   Throws
-  // std::invalid_argument where the messages are not: perhaps one system, then user and assistant in turns.
+  // std::invalid_argument where the messages are not: perhaps one system, then user and assistant in turns,
+  // or where the template says that it does not take them; std::runtime_error where it fails.
   RenderedChat render(std::span<const ChatMessage> messages) const;
+
+  // What stands between the invitation and an answer's content.
+  const std::string& lead_in() const { return lead_in_; }
   // What ends an answer where the model says no end of text; without white space around it, may be empty.
-  std::string end_of_answer() const;
+  const std::string& end_of_answer() const { return end_of_answer_; }
 
  private:
-  explicit ChatTemplate(ChatFormat format) : format_(std::move(format)) {}
-  ChatFormat format_;
+  struct Program;
+
+  ChatTemplate(std::string_view source, const ChatTokens& tokens);
+  RenderedChat run(std::span<const ChatMessage> messages) const;
+  void try_out();
+
+  std::shared_ptr<const Program> program_;
+  std::string lead_in_;
+  std::string end_of_answer_;
 };
 
 }  // namespace spqr

@@ -8,6 +8,7 @@ namespace spqr {
 struct TextRange {
   std::size_t begin = 0;
   std::size_t end = 0;
+  bool operator==(const TextRange&) const = default;
 };
 
 }  // namespace spqr

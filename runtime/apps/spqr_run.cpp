@@ -182,12 +182,19 @@ ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given)
   if (tokenizer.bos_id() >= 0) tokens.bos = tokenizer.piece(tokenizer.bos_id(), true);
   if (!tokenizer.eos_ids().empty()) tokens.eos = tokenizer.piece(tokenizer.eos_ids().front(), true);
   if (is_built_in(given)) return ChatTemplate::named(given, tokens);
-  if (!given.empty()) return ChatTemplate::detect(read_text(given), tokens);
+  if (!given.empty()) {
+    const std::string source = read_text(given);
+    try {
+      return ChatTemplate::parse(source, tokens);
+    } catch (const std::runtime_error& error) {
+      throw std::runtime_error(fmt::format("{}: {}", given, error.what()));
+    }
+  }
   if (tokenizer.chat_template().empty())
     throw std::runtime_error(
         "the model has no chat template; give one with --chat-template, or a prompt with -p for text that "
         "goes on");
-  return ChatTemplate::detect(tokenizer.chat_template(), tokens);
+  return ChatTemplate::parse(tokenizer.chat_template(), tokens);
 }
 
 void announce(const Session& session, const SamplerOptions& sampling) {

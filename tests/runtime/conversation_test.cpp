@@ -176,6 +176,53 @@ TEST_CASE("what was said, saved and loaded again is the template's text") {
   }
 }
 
+// Templates that write earlier turns otherwise once there are later ones: the cache follows the template.
+TEST_CASE("a template may change what it wrote before") {
+  const char* const system_last =
+      "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST]' }}"
+      "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content + ' ' }}{% endif %}"
+      "{{ m.content + '[/INST]' }}{% elif m.role == 'assistant' %}{{ ' ' + m.content + eos_token }}{% endif "
+      "%}"
+      "{% endfor %}";
+  const char* const thinking =
+      "{{ bos_token }}{% for m in messages %}{{ m.role + ': ' }}"
+      "{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] + eos_token }}"
+      "{% else %}{{ m.content }}{% endif %}{{ '\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{ 'assistant: <think>' }}{% endif %}";
+  for (const char* source : {system_last, thinking}) {
+    CAPTURE(std::string(source));
+    Talk talk(500);
+    const ChatTemplate chat = ChatTemplate::parse(source, {"<s>", "</s>"});
+    talk.conversation_ = std::make_unique<Conversation>(*talk.session_, chat, "Be kind.");
+    talk.conversation_->restore(std::vector<ChatMessage>{{ChatRole::system, "Be kind."},
+                                                         {ChatRole::user, "Who are you?"},
+                                                         {ChatRole::assistant, "Hm.</think>I am Lily."}});
+    for (const char* said : {"And he?", "Thank you."}) {
+      std::vector<ChatMessage> messages = talk.conversation_->messages();
+      messages.push_back({ChatRole::user, said});
+      talk.say(said, 1);
+      CHECK(talk.decoded() == chat.render(messages).text);
+      messages.push_back({ChatRole::assistant, "Hm.</think>He is Tim."});
+      talk.conversation_->restore(messages);
+    }
+  }
+}
+
+TEST_CASE("a conversation that its template does not take is refused and forgotten") {
+  Talk talk(400);
+  talk.conversation_ = std::make_unique<Conversation>(
+      *talk.session_,
+      ChatTemplate::parse(
+          "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+          "{% endif %}{{ m.content }}{% endfor %}",
+          {"<s>", "</s>"}),
+      "Be kind.");
+  CHECK_THROWS_WITH_AS(talk.say("Hello."), doctest::Contains("no system"), std::invalid_argument);
+  CHECK(talk.conversation_->messages().size() == 1);
+  talk.conversation_->set_system("");
+  CHECK_NOTHROW(talk.say("Hello."));
+}
+
 TEST_CASE("what a format has in front of an answer is no part of it") {
   Talk talk(400);
   std::string streamed;
