@@ -45,7 +45,8 @@ TEST_CASE("chat templates write what transformers renders, and refuse what it re
 }
 
 TEST_CASE("templates that cannot be run exactly are refused, not guessed") {
-  for (const auto& source : fixture()["refused"]) {
+  const nlohmann::json sources = fixture()["refused"];
+  for (const auto& source : sources) {
     CAPTURE(source.dump());
     CHECK_THROWS_WITH_AS(ChatTemplate::parse(source.get<std::string>(), kTokens),
                          doctest::Contains("--chat-template"), std::runtime_error);
