@@ -4,7 +4,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -15,38 +14,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 namespace spqr {
 namespace {
-
-// llama.cpp's names: those of several letters behind one dash, which option parsers read as a bundle of
-// one-letter options, and second names of what has one here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kLongNames{{
-    {"-cnv", "--conversation"},
-    {"-no-cnv", "--no-conversation"},
-    {"-st", "--single-turn"},
-    {"-sys", "--system-prompt"},
-    {"-sysf", "--system-prompt-file"},
-    {"-ctk", "--cache-type-k"},
-    {"-ctv", "--cache-type-v"},
-    {"-ngl", "--gpu-layers"},
-    {"--n-gpu-layers", "--gpu-layers"},
-    {"--n-predict", "--predict"},
-    {"--reverse-prompt", "--stop"},
-}};
-
-std::vector<std::string> with_long_names(int argc, char** argv) {
-  std::vector<std::string> arguments(argv, argv + argc);
-  for (std::string& argument : arguments) {
-    if (argument == "--") break;
-    for (const auto& [short_name, long_name] : kLongNames) {
-      if (argument == short_name) argument = long_name;
-    }
-  }
-  return arguments;
-}
 
 std::atomic<int> interrupts{0};
 std::atomic<int> ended_by{0};
@@ -66,11 +36,7 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
   const std::string name = options.program();
   options.add_options()("h,help", "print this help")("version", "print the version");
   try {
-    const std::vector<std::string> arguments = with_long_names(argc, argv);
-    std::vector<const char*> pointers;
-    pointers.reserve(arguments.size());
-    for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
-    const auto parsed = options.parse(static_cast<int>(pointers.size()), pointers.data());
+    const auto parsed = parse_arguments(options, argc, argv);
     if (parsed.count("help") > 0) {
       print(fmt::format("{}\n", options.help()));
       return kExitGood;

@@ -1,13 +1,11 @@
 // What every executable's main shares: options in, one sentence and an exit status out.
 #pragma once
 
-// Options that may be given several times take each value whole: no separator inside it.
-#define CXXOPTS_VECTOR_DELIMITER '\0'
-#include <cxxopts.hpp>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include "runtime/apps/arguments.h"
 
 namespace spqr {
 
@@ -15,15 +13,8 @@ inline constexpr int kExitGood = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 
-// Wrong options: exit status 2, and a pointer to --help.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-// Adds -h/--help and --version, parses (llama.cpp's short names of several letters are understood), rejects
-// positional arguments beyond those that `options` names, and calls `body`. Exceptions become one line on
-// standard error:
+// Adds -h/--help and --version, parses, rejects positional arguments beyond those that `options` names, and
+// calls `body`. Exceptions become one line on standard error:
 //   tool: error: sentence
 // Call it from main and return what it returns.
 int run_tool(int argc, char** argv, cxxopts::Options& options,
