@@ -33,7 +33,7 @@ class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
   virtual const std::string& config_json() const = 0;
-  virtual const TokenizerFiles& tokenizer_files() const = 0;  // empty: it has none
+  virtual const TokenizerFiles& tokenizer_files() const = 0;  // perhaps without a vocabulary
   virtual const std::vector<CheckpointTensor>& tensors() const = 0;
   // Widens a tensor to f32. `out` has room for all its elements. Throws std::runtime_error naming file and
   // tensor.

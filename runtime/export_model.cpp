@@ -116,15 +116,13 @@ void write_text(const std::string& text, const fs::path& path) {
 
 // Those of its own tokenizer formats that Hugging Face's libraries do not read are left out.
 std::vector<std::string> write_tokenizer(const TokenizerFiles& files, const fs::path& directory) {
-  bool left_out = files.empty();
+  bool vocabulary = false;
   for (const auto& [name, bytes] : files) {
-    if (name == "gguf_tokenizer.json" || name == "tokenizer.bin") {
-      left_out = true;
-    } else {
-      write_text(bytes, directory / fs::path(name).filename());
-    }
+    if (name == "gguf_tokenizer.json" || name == "tokenizer.bin") continue;
+    write_text(bytes, directory / fs::path(name).filename());
+    vocabulary = vocabulary || name == "tokenizer.json" || name == "tokenizer.model" || name == "vocab.json";
   }
-  if (!left_out) return {};
+  if (vocabulary) return {};
   return {"the model has no tokenizer in Hugging Face's format: the directory has none"};
 }
 

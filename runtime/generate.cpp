@@ -18,9 +18,8 @@ class Generation {
   Generation(Session& session, Sampler& sampler, const GenerateOptions& options,
              const GenerateCallbacks& callbacks)
       : session_(session), sampler_(sampler), options_(options), callbacks_(callbacks), stop_(options.stop) {
-    if (session.tokenizer() != nullptr) {
-      eos_ = session.tokenizer()->eos_ids();
-    }
+    eos_ = session.tokenizer() != nullptr ? session.tokenizer()->eos_ids()
+                                          : generation_eos_ids(session.file().info().tokenizer_files);
     const auto& configured = session.config().eos_token_ids;
     eos_.insert(eos_.end(), configured.begin(), configured.end());
     eos_.insert(eos_.end(), options.end.begin(), options.end.end());
@@ -107,10 +106,7 @@ class Generation {
 
   // Shows a token's text; false: generation ends, result_.reason says why.
   bool show(std::int32_t id) {
-    if (!decoder_) {
-      if (callbacks_.text && !callbacks_.text(fmt::format("{} ", id))) return interrupted();
-      return true;
-    }
+    if (!decoder_) return emit(fmt::format("{} ", id)) || interrupted();
     if (!emit(stop_.push(decoder_->push(id)))) return interrupted();
     if (!stop_.matched()) return true;
     result_.reason = FinishReason::stop;

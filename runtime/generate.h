@@ -27,7 +27,7 @@ std::string_view name_of(FinishReason reason);
 
 struct GenerateResult {
   std::vector<std::int32_t> ids;  // what was generated
-  std::string text;               // of it, without stop strings; empty without a tokenizer
+  std::string text;  // of it, without stop strings; without a tokenizer the ids, each with a space
   FinishReason reason = FinishReason::length;
   std::int64_t prompt_tokens = 0;  // evaluated; fewer than given after an interrupt
   std::int64_t shifts = 0;         // how often the context was shifted

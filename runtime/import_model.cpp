@@ -12,6 +12,7 @@
 #include "models/spqr_container.h"
 #include "runtime/block_weights.h"
 #include "runtime/quantize_block.h"
+#include "runtime/quantize_checks.h"
 #include "runtime/quantize_plan.h"
 #include "runtime/stopwatch.h"
 
@@ -27,7 +28,7 @@ class Import {
         config_(parse_config(source_->config_json(), job.model.string())) {
     require_agreement(job.given, source_->packed_format());
     require_other_file(job.out, job.model);
-    if (source_->tokenizer_files().empty()) {
+    if (fitting_tokenizer(*source_, config_, tokenizer_path()) == nullptr) {
       observer_.warn(fmt::format(
           "{}: has no tokenizer; the model will take and print token ids only (--base DIR or --tokenizer "
           "FILE gives it one)",
@@ -60,6 +61,12 @@ class Import {
   }
 
  private:
+  const std::filesystem::path& tokenizer_path() const {
+    const SpqrCheckpointOptions& options = job_.options;
+    if (!options.checkpoint.tokenizer.empty()) return options.checkpoint.tokenizer;
+    return options.base.empty() ? job_.model : options.base;
+  }
+
   static DType dense_type(const std::string& stored_as) {
     return stored_as == "F32" ? DType::f32 : stored_as == "F16" ? DType::f16 : DType::bf16;
   }

@@ -160,18 +160,18 @@ TokenizerSummary tokenizer_of(const TokenizerFiles& files) {
        {"gguf_tokenizer.json", "GGUF vocabulary"},
        {"tokenizer.bin", "llama2.c vocabulary"},
        {"vocab.json", "byte-level BPE vocabulary and merges"}}};
-  TokenizerSummary summary;
-  summary.kind = "none: the model takes and gives token ids";
+  const TokenizerSummary none{"none: the model takes and gives token ids", 0, false};
   for (const auto& [name, kind] : kKinds) {
     if (!files.contains(name)) continue;
     try {
       const auto tokenizer = load_tokenizer(files);
+      if (tokenizer == nullptr) return none;  // a vocabulary without its merges
       return {kind, tokenizer->vocab_size(), !tokenizer->chat_template().empty()};
     } catch (const std::runtime_error& error) {
       return {fmt::format("{} that cannot be read: {}", kind, error.what()), 0, false};
     }
   }
-  return summary;
+  return none;
 }
 
 // What a session would ask for, found where it would look for it.

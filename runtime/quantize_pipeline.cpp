@@ -14,10 +14,10 @@
 #include "runtime/block_calibrator.h"
 #include "runtime/calibration.h"
 #include "runtime/quantize_block.h"
+#include "runtime/quantize_checks.h"
 #include "runtime/quantize_plan.h"
 #include "runtime/stopwatch.h"
 #include "runtime/target_bits.h"
-#include "tokenizer/tokenizer.h"
 
 namespace spqr {
 namespace {
@@ -118,8 +118,10 @@ void Pipeline::settle_tables() {
 }
 
 void Pipeline::calibrate() {
-  const TokenizerFiles& files = checkpoint_->tokenizer_files();
-  for (const std::string& warning : source_warnings(*checkpoint_, job_)) observer_.warn(warning);
+  const std::unique_ptr<Tokenizer> tokenizer =
+      fitting_tokenizer(*checkpoint_, config_, job_.tokenizer.empty() ? job_.model : job_.tokenizer);
+  for (const std::string& warning : source_warnings(*checkpoint_, tokenizer.get(), job_))
+    observer_.warn(warning);
   if (!needs_calibration(settings_.scheme) && !head_is_solved()) {
     if (!settings_.calibration.file.empty())
       observer_.warn(fmt::format("--calibration is not used by --scheme {}", name_of(settings_.scheme)));
@@ -130,7 +132,6 @@ void Pipeline::calibrate() {
     throw std::invalid_argument(fmt::format("--scheme {} needs a --calibration text; --scheme rtn needs none",
                                             name_of(settings_.scheme)));
   }
-  const std::unique_ptr<Tokenizer> tokenizer = files.empty() ? nullptr : load_tokenizer(files);
   calibration_ = load_calibration(settings_.calibration, settings_.seed, tokenizer.get(), config_.vocab_size,
                                   config_.max_position_embeddings);
   for (const std::string& warning : calibration_.warnings) observer_.warn(warning);

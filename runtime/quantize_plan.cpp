@@ -1,9 +1,8 @@
 #include "runtime/quantize_plan.h"
 
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include <algorithm>
-#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -125,35 +124,6 @@ void require_room(const QuantizePlan& plan, const std::filesystem::path& out) {
     throw std::runtime_error(fmt::format("{}: needs {} on disk, but only {} are free", directory.string(),
                                          human_bytes(plan.disk()), human_bytes(space.available)));
   }
-}
-
-std::vector<std::string> source_warnings(const Checkpoint& checkpoint, const QuantizeJob& job) {
-  std::vector<std::string> warnings;
-  if (checkpoint.tokenizer_files().empty()) {
-    warnings.push_back(fmt::format(
-        "{}: has no tokenizer; the model will take and print token ids only (--tokenizer FILE gives it one)",
-        job.model.string()));
-  }
-  std::set<std::string> types;
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (tensor.is_quantized()) types.insert(tensor.stored_as);
-  }
-  if (!types.empty() && !is_dense(job.settings.scheme)) {
-    warnings.push_back(
-        fmt::format("{}: its weights are quantized already ({}), and quantizing twice loses quality: take "
-                    "the model as F16, "
-                    "BF16 or F32 where it is to be had",
-                    job.model.string(), fmt::join(types, "; ")));
-  }
-  return warnings;
-}
-
-void require_other_file(const std::filesystem::path& out, const std::filesystem::path& model) {
-  if (std::filesystem::is_directory(out))
-    throw std::runtime_error(fmt::format("{}: is a directory, expected a file to write", out.string()));
-  std::error_code error;
-  if (std::filesystem::equivalent(out, model, error))
-    throw std::runtime_error(fmt::format("{}: is the model itself; write another file", out.string()));
 }
 
 }  // namespace spqr

@@ -3,11 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
-#include <vector>
 
 #include "kernels/backend.h"
-#include "models/checkpoint.h"
 #include "models/config.h"
 #include "runtime/quantize_pipeline.h"
 
@@ -38,10 +37,5 @@ std::string describe(const QuantizePlan& plan);
 
 // Throws std::runtime_error with the numbers where memory or disk at `out` will not do.
 void require_room(const QuantizePlan& plan, const std::filesystem::path& out);
-// What a person should know of a checkpoint before it is quantized, a sentence each.
-std::vector<std::string> source_warnings(const Checkpoint& checkpoint, const QuantizeJob& job);
-
-// Throws std::runtime_error where `out` is a directory or the model itself.
-void require_other_file(const std::filesystem::path& out, const std::filesystem::path& model);
 
 }  // namespace spqr

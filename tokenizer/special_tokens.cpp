@@ -55,14 +55,6 @@ void add_eos(std::vector<std::int32_t>& eos, std::int32_t id) {
   if (id >= 0 && (place == eos.end() || *place != id)) eos.insert(place, id);
 }
 
-void add_generation_eos(const Json& generation, std::vector<std::int32_t>& eos) {
-  const Json* ids = find_member(generation, "eos_token_id");
-  if (ids == nullptr) return;
-  const std::string where = fmt::format("{}: 'eos_token_id'", kGeneration);
-  if (!ids->is_array()) return add_eos(eos, id_of(*ids, where));
-  for (const Json& id : *ids) add_eos(eos, id_of(id, where));
-}
-
 // Ids of one special token of a TemplateProcessing.
 void append_template_ids(const Json& processor, const std::string& name, const FindToken& find,
                          const std::string& where, std::vector<std::int32_t>& ids) {
@@ -135,6 +127,17 @@ void override_added(const Json& config, const char* key, std::int32_t id, std::v
 
 }  // namespace
 
+std::vector<std::int32_t> generation_eos_ids(const TokenizerFiles& files) {
+  const Json generation = read_file(files, kGeneration);
+  const Json* ids = find_member(generation, "eos_token_id");
+  if (ids == nullptr) return {};
+  const std::string where = fmt::format("{}: 'eos_token_id'", kGeneration);
+  if (!ids->is_array()) return {id_of(*ids, where)};
+  std::vector<std::int32_t> eos;
+  for (const Json& id : *ids) eos.push_back(id_of(id, where));
+  return eos;
+}
+
 SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens defaults,
                                   const FindToken& find) {
   const Json config = read_file(files, kConfig);
@@ -147,7 +150,7 @@ SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens def
   if (const std::optional<std::int32_t> bos = find_role("bos_token")) tokens.bos = *bos;
   if (const std::optional<std::int32_t> named = find_role("eos_token")) tokens.eos = {*named};
   const std::int32_t eos = tokens.eos.empty() ? -1 : tokens.eos.front();
-  add_generation_eos(read_file(files, kGeneration), tokens.eos);
+  for (const std::int32_t id : generation_eos_ids(files)) add_eos(tokens.eos, id);
   if (tokens.bos < 0 && tokens.prefix.size() == 1) tokens.bos = tokens.prefix.front();
   override_added(config, "add_bos_token", tokens.bos, tokens.prefix);
   override_added(config, "add_eos_token", eos, tokens.suffix);

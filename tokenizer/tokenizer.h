@@ -55,9 +55,13 @@ class Tokenizer {
 };
 
 // Chooses by the files present: tokenizer.json, tokenizer.model, gguf_tokenizer.json, tokenizer.bin,
-// vocab.json with merges.txt, in this order. Throws std::runtime_error: which file, what is wrong or not
-// supported.
+// vocab.json with merges.txt, in this order; null where none of them is: the others alone make no ids of
+// text. Throws std::runtime_error: which file, what is wrong or not supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const TokenizerFiles& files);
+
+// The ends of text that generation_config.json names, which is about the model and may be there without a
+// vocabulary; Tokenizer::eos_ids() has them too. Throws std::runtime_error where it is malformed.
+std::vector<std::int32_t> generation_eos_ids(const TokenizerFiles& files);
 
 // Turns a stream of ids into whole UTF-8 characters: holds back bytes until a character is complete; an
 // impossible byte becomes U+FFFD.

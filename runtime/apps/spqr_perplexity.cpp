@@ -74,9 +74,10 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
   options.window =
       opening.context > 0 ? opening.context : std::min<std::int64_t>(2048, config.max_position_embeddings);
   if (options.window < 2) throw UsageError("-c is 1, expected windows of two tokens or more");
-  if (file.info().tokenizer_files.empty())
+  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(file.info().tokenizer_files);
+  if (tokenizer == nullptr)
     throw std::runtime_error("the model has no tokenizer; give token ids with --tokens FILE");
-  return {options.name, load_windows(options, *load_tokenizer(file.info().tokenizer_files))};
+  return {options.name, load_windows(options, *tokenizer)};
 }
 
 int run(const cxxopts::ParseResult& parsed) {

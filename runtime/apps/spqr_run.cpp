@@ -223,7 +223,8 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
   const std::vector<std::int32_t> ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
   const std::span<const std::int32_t> rest = session.rewind_to(ids);
   require_room(session, rest);
-  if (!json && parsed.count("no-display-prompt") == 0) print(text);
+  if (!json && parsed.count("no-display-prompt") == 0)
+    print(session.tokenizer() != nullptr ? text : fmt::format("{} ", fmt::join(ids, " ")));
 
   Sampler sampler(sampling);
   GenerateCallbacks callbacks;

@@ -27,11 +27,12 @@ bool is_spqr_file(const std::filesystem::path& path) {
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& model,
                                           const std::filesystem::path& tokenizer) {
   const auto load = [&model](const TokenizerFiles& files) {
-    if (files.empty()) {
+    std::unique_ptr<Tokenizer> loaded = load_tokenizer(files);
+    if (loaded == nullptr) {
       throw std::runtime_error(
           fmt::format("{}: has no tokenizer; give one with --tokenizer", model.string()));
     }
-    return load_tokenizer(files);
+    return loaded;
   };
   if (!std::filesystem::is_directory(model) && is_spqr_file(model)) {
     if (!tokenizer.empty()) throw UsageError("--tokenizer is for checkpoints; a .spqr file holds its own");

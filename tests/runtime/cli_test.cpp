@@ -239,19 +239,6 @@ TEST_CASE("a full context stops with a message, or shifts") {
   check_refused("spqr-run", models().greedy({"-p", "Once", "-c", "1000"}), 1, "-c 512");
 }
 
-TEST_CASE("a model without tokenizer takes and prints ids, with a warning") {
-  const auto expected = golden();
-  const std::string prompt = joined(expected.at("greedy_prompt").get<std::vector<std::int32_t>>());
-  const Finished result = run("spqr-run", {"-m", models().ids_only(), "--temp", "0", "-n", "20",
-                                           "--no-display-prompt", "-p", prompt});
-  CHECK(result.status == 0);
-  CHECK(result.out.starts_with(joined(expected.at("greedy_next_20").get<std::vector<std::int32_t>>())));
-  CHECK(contains(result.err, "no tokenizer"));
-  const Finished text = run("spqr-run", {"-m", models().ids_only(), "-p", "Hello"});
-  CHECK(text.status == 1);
-  CHECK(contains(text.err, "Hello"));
-}
-
 TEST_CASE("Ctrl-C ends generation with what was produced") {
   for (const int signal : {SIGINT, SIGTERM}) {
     Process process(command("spqr-run", models().greedy({"-p", "Once", "--ignore-eos", "--context-shift"})));

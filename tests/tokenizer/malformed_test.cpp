@@ -121,7 +121,16 @@ TEST_CASE("side files that are malformed are named") {
   CHECK(says(error("tokenizer_config.json", R"({"chat_template": 1})"), "'chat_template'"));
   CHECK(says(error("generation_config.json", R"({"eos_token_id": [-1]})"), "generation_config.json"));
   CHECK(says(error("special_tokens_map.json", "\xFF"), "special_tokens_map.json"));
-  CHECK(says(load_error({}), "no tokenizer"));
+}
+
+TEST_CASE("files without a vocabulary are no tokenizer") {
+  CHECK(load_tokenizer({}) == nullptr);
+  CHECK(load_tokenizer({{"generation_config.json", "{}"}, {"vocab.json", "{}"}}) == nullptr);
+  CHECK(generation_eos_ids({}).empty());
+  CHECK(generation_eos_ids({{"generation_config.json", R"({"eos_token_id": 7})"}}) ==
+        std::vector<std::int32_t>{7});
+  CHECK(generation_eos_ids({{"generation_config.json", R"({"eos_token_id": [7, 3]})"}}) ==
+        std::vector<std::int32_t>{7, 3});
 }
 
 std::string field(const void* value) {
