@@ -18,9 +18,16 @@ std::unique_ptr<Tokenizer> load_named(const TokenizerFiles& files, const std::fi
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> fitting_tokenizer(const Checkpoint& checkpoint, const ModelConfig& /*config*/,
+std::unique_ptr<Tokenizer> fitting_tokenizer(const Checkpoint& checkpoint, const ModelConfig& config,
                                              const std::filesystem::path& where) {
-  return load_named(checkpoint.tokenizer_files(), where);
+  std::unique_ptr<Tokenizer> tokenizer = load_named(checkpoint.tokenizer_files(), where);
+  if (tokenizer != nullptr && tokenizer->vocab_size() > config.vocab_size) {
+    throw std::runtime_error(
+        fmt::format("{}: the tokenizer has {} tokens, but the model's embedding {} rows: they do not belong "
+                    "together",
+                    where.string(), tokenizer->vocab_size(), config.vocab_size));
+  }
+  return tokenizer;
 }
 
 std::vector<std::string> source_warnings(const Checkpoint& checkpoint, const Tokenizer* tokenizer,

@@ -240,6 +240,19 @@ TEST_CASE("quantize: a checkpoint without a tokenizer is quantized with a warnin
   CHECK(observer.warnings.size() == 2);
 }
 
+TEST_CASE("quantize: a tokenizer with more tokens than the embedding has rows is refused in every scheme") {
+  const TemporaryDirectory directory;
+  for (const char* scheme : {"spqr", "gptq", "rtn", "f16", "f32"}) {
+    CAPTURE(scheme);
+    QuantizeJob job = stories_job(directory.path() / "q.spqr", {{"scheme", scheme}});
+    job.model = std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-mha";
+    const std::string message = message_of([&] { quantize(job); });
+    CHECK(contains(message, job.tokenizer.string()));
+    CHECK(contains(message, "has 512 tokens, but the model's embedding 384 rows"));
+    CHECK(std::filesystem::is_empty(directory.path()));
+  }
+}
+
 TEST_CASE("a warning that quantizing twice loses quality, where it happens") {
   const TemporaryDirectory directory;
   QuantizeJob job;
