@@ -94,6 +94,9 @@ class SpqrFileWriter {
   std::vector<std::pair<std::string, std::string>> notes() const;
   void checkpoint();  // everything so far is on disk and will be resumed from
   void finish(const SpqrFileInfo& info);
+  // What writing a file of so much data takes on disk at most: finish() copies where the file is small or the
+  // header long.
+  static std::uint64_t most_on_disk(std::uint64_t data_bytes, std::uint64_t header_bytes);
 
  private:
   struct State;

@@ -22,6 +22,10 @@ constexpr std::uint64_t kHeaderRoom = 1U << 20U;
 // Below this the data is copied behind a header of the right size rather than leaving the room as spaces.
 constexpr std::uint64_t kCompactBelow = 64U << 20U;
 
+bool is_copied(std::uint64_t data_bytes, std::uint64_t framed_header) {
+  return framed_header > kHeaderRoom || data_bytes < kCompactBelow;
+}
+
 struct WrittenTensor {
   std::string name;
   std::string dtype;
@@ -345,6 +349,13 @@ void SpqrFileWriter::checkpoint() {
   state_->resumable = true;
 }
 
+std::uint64_t SpqrFileWriter::most_on_disk(std::uint64_t data_bytes, std::uint64_t header_bytes) {
+  // The journal says of every tensor what the header will.
+  const std::uint64_t growing = kHeaderRoom + data_bytes + header_bytes;
+  const std::uint64_t framed = container::framed_bytes(header_bytes);
+  return is_copied(data_bytes, framed) ? growing + framed + data_bytes : growing;
+}
+
 void SpqrFileWriter::finish(const SpqrFileInfo& info) {
   State& s = *state_;
   for (const auto& [name, bytes] : info.tokenizer_files) {
@@ -353,7 +364,7 @@ void SpqrFileWriter::finish(const SpqrFileInfo& info) {
   }
   const std::string header = s.header(info);
   const std::uint64_t needed = container::framed_bytes(header.size());
-  const bool compact = needed > kHeaderRoom || s.data_bytes < kCompactBelow;
+  const bool compact = is_copied(s.data_bytes, needed);
   const std::filesystem::path complete = compact ? s.path.string() + ".compact" : s.partial_path.string();
   std::error_code ignored;
   try {

@@ -34,8 +34,9 @@ class Import {
           "FILE gives it one)",
           job.model.string()));
     }
-    require_room(plan_import(config_, source_->packed_format(), dense_size(embedding_module(config_))),
-                 job.out);
+    QuantizePlan plan = plan_import(config_, source_->packed_format(), dense_size(embedding_module(config_)));
+    add_tokenizer(plan, source_->tokenizer_files());
+    require_room(plan, job.out);
     writer_ = std::make_unique<SpqrFileWriter>(job.out, "import", false);
   }
 

@@ -18,6 +18,7 @@
 #include "runtime/quantize_plan.h"
 #include "runtime/stopwatch.h"
 #include "runtime/target_bits.h"
+#include "runtime/tied_head.h"
 
 namespace spqr {
 namespace {
@@ -29,7 +30,8 @@ class Pipeline {
         observer_(observer),
         settings_(job.settings),
         checkpoint_(open_checkpoint(job.model, {job.tokenizer})),
-        config_(parse_config(checkpoint_->config_json(), job.model.string())) {}
+        config_(parse_config(checkpoint_->config_json(), job.model.string())),
+        untied_(settle_head(settings_, config_)) {}
   ~Pipeline() {
     if (store_ && !has_threshold_notes(*writer_)) store_->remove();
   }
@@ -40,7 +42,6 @@ class Pipeline {
 
  private:
   bool calibrated() const { return calibrator_ != nullptr; }
-  bool separate_head() const { return !config_.tie_word_embeddings || untied_; }
   std::int64_t layers() const { return config_.num_hidden_layers; }
   double matrices_per_block() const {
     double count = 0;
@@ -49,7 +50,6 @@ class Pipeline {
     return count;
   }
 
-  void settle_tables();
   void calibrate();
   void open_writer();
   std::string fingerprint() const;
@@ -69,7 +69,9 @@ class Pipeline {
 
   void search_threshold();
   bool searches() const { return settings_.scheme == Scheme::spqr && settings_.target_bits.has_value(); }
-  bool head_is_solved() const { return separate_head() && settings_.head.scheme == Scheme::spqr; }
+  bool head_is_solved() const {
+    return !config_.tie_word_embeddings && settings_.head.scheme == Scheme::spqr;
+  }
 
   std::string quantization_json() const;
   void finish();
@@ -79,7 +81,7 @@ class Pipeline {
   QuantizeSettings settings_;
   std::unique_ptr<Checkpoint> checkpoint_;
   ModelConfig config_;
-  bool untied_ = false;  // the head is stored in another way than the embedding it is tied to
+  bool untied_;  // the head is stored in another way than the embedding, to which the checkpoint ties it
   std::unique_ptr<Backend> backend_;
   CalibrationSet calibration_;
   std::unique_ptr<BlockCalibrator> calibrator_;
@@ -108,13 +110,6 @@ void Pipeline::advance(double units, const std::string& what) {
   doing_ = what;
   observer_.progress(done_, total_, what);
   check_cancelled();
-}
-
-// A tied head follows the embedding unless it is asked for in another way.
-void Pipeline::settle_tables() {
-  if (!config_.tie_word_embeddings) return;
-  untied_ = settings_.head_given && settings_.head != settings_.embedding;
-  if (!untied_) settings_.head = settings_.embedding;
 }
 
 void Pipeline::calibrate() {
@@ -162,7 +157,9 @@ void Pipeline::open_writer() {
   for (const auto& sequence : calibration_.sequences)
     length = std::max(length, static_cast<std::int64_t>(sequence.size()));
   backend_ = make_backend("cpu", {job_.threads});
-  const QuantizePlan plan = plan_quantization(config_, job_, *backend_, summary_.calibration_tokens, length);
+  QuantizePlan plan = plan_quantization(config_, settings_, *backend_, summary_.calibration_tokens, length);
+  plan.activations_on_disk = job_.activations_on_disk;
+  add_tokenizer(plan, checkpoint_->tokenizer_files());
   observer_.tell(describe(plan));
   require_room(plan, job_.out);
   writer_ = std::make_unique<SpqrFileWriter>(job_.out, fingerprint(), job_.resume);
@@ -295,7 +292,7 @@ void Pipeline::write_head() {
   BlockWeights weights(*checkpoint_);
   const Norm norm = read_norm(config_, weights, final_norm_module(config_), n);
   write_vectors(norm_vectors(config_, final_norm_module(config_)), weights);
-  if (!separate_head()) return;
+  if (config_.tie_word_embeddings) return;
   doing_ = "head";
   InputStatistics input;
   QuantizeOptions options = settings_.scheme == Scheme::spqr ? settings_.options : QuantizeOptions();
@@ -329,11 +326,7 @@ std::string Pipeline::quantization_json() const {
 
 void Pipeline::finish() {
   SpqrFileInfo info{checkpoint_->config_json(), checkpoint_->tokenizer_files(), quantization_json()};
-  if (untied_) {
-    nlohmann::json config = nlohmann::json::parse(info.config_json);
-    config["tie_word_embeddings"] = false;
-    info.config_json = config.dump(2);
-  }
+  if (untied_) info.config_json = untied_config(info.config_json);
   const Stopwatch watch(summary_.times.write);
   writer_->finish(info);
   if (store_) store_->remove();
@@ -343,7 +336,6 @@ QuantizeSummary Pipeline::run() {
   double seconds = 0;
   {
     const Stopwatch watch(seconds);
-    settle_tables();
     if (searches()) {
       // Refuses bits that no threshold can give, before any work.
       ThresholdSearch(*settings_.target_bits, bits_without_outliers(config_, settings_.options.format), 1);
