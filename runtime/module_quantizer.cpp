@@ -113,23 +113,30 @@ QuantizedModule convert_dense(std::span<float> w, DType dtype) {
 }
 
 nlohmann::json to_json(const ModuleReport& report) {
-  return {{"module", report.module},        {"scheme", report.scheme},
-          {"shape", {report.m, report.n}},  {"relative_error", report.relative_error},
-          {"outliers", report.outliers},    {"outlier_share", report.outlier_share()},
-          {"bits_per_weight", report.bits}, {"stored_bits_per_weight", report.stored_bits},
-          {"linear", report.linear}};
+  nlohmann::json object{{"module", report.module},
+                        {"scheme", report.scheme},
+                        {"shape", {report.m, report.n}},
+                        {"outliers", report.outliers},
+                        {"outlier_share", report.outlier_share()},
+                        {"bits_per_weight", report.bits},
+                        {"stored_bits_per_weight", report.stored_bits},
+                        {"linear", report.linear}};
+  if (report.relative_error) object["relative_error"] = *report.relative_error;
+  return object;
 }
 
 ModuleReport module_report(const nlohmann::json& object) {
-  return {.module = object.at("module"),
-          .scheme = object.at("scheme"),
-          .m = object.at("shape").at(0),
-          .n = object.at("shape").at(1),
-          .outliers = object.at("outliers"),
-          .bits = object.at("bits_per_weight"),
-          .stored_bits = object.at("stored_bits_per_weight"),
-          .relative_error = object.at("relative_error"),
-          .linear = object.at("linear")};
+  ModuleReport report{.module = object.at("module"),
+                      .scheme = object.at("scheme"),
+                      .m = object.at("shape").at(0),
+                      .n = object.at("shape").at(1),
+                      .outliers = object.at("outliers"),
+                      .bits = object.at("bits_per_weight"),
+                      .stored_bits = object.at("stored_bits_per_weight"),
+                      .linear = object.at("linear")};
+  if (const auto error = object.find("relative_error"); error != object.end())
+    report.relative_error = error->get<double>();
+  return report;
 }
 
 void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, std::span<float> out) {

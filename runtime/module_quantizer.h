@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,10 +19,11 @@ struct ModuleReport {
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t outliers = 0;
-  double bits = 0;             // per weight, by the formula
-  double stored_bits = 0;      // per weight, of the file
-  double relative_error = -1;  // tr(D H D^T) / tr(W H W^T), as stored; without H: |D|^2 / |W|^2
-  bool linear = true;          // of a block; false: embedding or head
+  double bits = 0;         // per weight, by the formula
+  double stored_bits = 0;  // per weight, of the file
+  // tr(D H D^T) / tr(W H W^T), as stored; without H: |D|^2 / |W|^2. None of weights that stand for no others.
+  std::optional<double> relative_error{};
+  bool linear = true;  // of a block; false: embedding or head
 
   double outlier_share() const {
     return static_cast<double>(outliers) / (static_cast<double>(m) * static_cast<double>(n));

@@ -13,6 +13,8 @@ QuantizeAverages averages(const std::vector<ModuleReport>& reports) {
   QuantizeAverages result;
   double weights = 0;
   double matrices = 0;
+  double errors = 0;
+  bool all_have_errors = true;
   for (const ModuleReport& report : reports) {
     if (!report.linear) continue;
     const double size = static_cast<double>(report.m) * static_cast<double>(report.n);
@@ -21,22 +23,24 @@ QuantizeAverages averages(const std::vector<ModuleReport>& reports) {
     result.bits += size * report.bits;
     result.stored_bits += size * report.stored_bits;
     result.outlier_share += static_cast<double>(report.outliers);
-    result.relative_error += report.relative_error;
+    errors += report.relative_error.value_or(0);
+    all_have_errors = all_have_errors && report.relative_error.has_value();
   }
   if (weights > 0) {
     result.bits /= weights;
     result.stored_bits /= weights;
     result.outlier_share /= weights;
-    result.relative_error /= matrices;
+    if (all_have_errors) result.relative_error = errors / matrices;
   }
   return result;
 }
 
 nlohmann::json to_json(const QuantizeAverages& average) {
-  return {{"bits_per_weight", average.bits},
-          {"stored_bits_per_weight", average.stored_bits},
-          {"outlier_share", average.outlier_share},
-          {"relative_error", average.relative_error}};
+  nlohmann::json object{{"bits_per_weight", average.bits},
+                        {"stored_bits_per_weight", average.stored_bits},
+                        {"outlier_share", average.outlier_share}};
+  if (average.relative_error) object["relative_error"] = *average.relative_error;
+  return object;
 }
 
 nlohmann::json to_json(const SpqrFormat& format) {
@@ -106,9 +110,10 @@ nlohmann::json to_json(const QuantizeSummary& summary) {
 
 std::string line_of(const ModuleReport& report) {
   const std::string shape = fmt::format("{} x {}", report.m, report.n);
-  return fmt::format("{:<44} {:>14}  error {:.2e}  outliers {:6.3f} %  {:.3f} bits ({:.3f} stored)",
-                     report.module, shape, report.relative_error, 100 * report.outlier_share(), report.bits,
-                     report.stored_bits);
+  const std::string error =
+      report.relative_error ? fmt::format("error {:.2e}  ", *report.relative_error) : std::string();
+  return fmt::format("{:<44} {:>14}  {}outliers {:6.3f} %  {:.3f} bits ({:.3f} stored)", report.module, shape,
+                     error, 100 * report.outlier_share(), report.bits, report.stored_bits);
 }
 
 }  // namespace spqr

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct QuantizeAverages {
   double bits = 0;         // by the formula
   double stored_bits = 0;  // bytes of packed matrices
   double outlier_share = 0;
-  double relative_error = 0;  // mean over matrices
+  std::optional<double> relative_error{};  // mean over matrices; none where one has none
 };
 QuantizeAverages averages(const std::vector<ModuleReport>& reports);
 nlohmann::json to_json(const QuantizeAverages& average);

@@ -19,7 +19,9 @@
 #include "models/model.h"
 #include "models/spqr_container.h"
 #include "runtime/quantize_block.h"
+#include "runtime/quantize_plan.h"
 #include "runtime/stopwatch.h"
+#include "runtime/tied_head.h"
 
 namespace spqr {
 namespace {
@@ -208,11 +210,15 @@ class SyntheticWriter {
       : shape_(shape),
         job_(job),
         observer_(observer),
+        settings_(job.settings),
         config_json_(synthetic_config(shape)),
-        config_(parse_config(config_json_, shape)),
-        writer_(job.out, "synthetic", false) {
+        config_(parse_config(config_json_, shape)) {
     if (job.threads > 0) omp_set_num_threads(job.threads);
-    config_json_.shrink_to_fit();
+    if (settle_head(settings_, config_)) config_json_ = untied_config(config_json_);
+    const QuantizePlan plan = plan_synthetic(config_, settings_);
+    observer.tell(describe(plan));
+    require_room(plan, job.out);
+    writer_ = std::make_unique<SpqrFileWriter>(job.out, "synthetic", false);
   }
 
   QuantizeSummary run() {
@@ -227,8 +233,7 @@ class SyntheticWriter {
 
  private:
   void write() {
-    const QuantizeSettings& settings = job_.settings;
-    add_table(embedding_module(config_), settings.embedding);
+    add_table(embedding_module(config_), settings_.embedding);
     for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
       for (const LinearGroupSpec& group : block_linears(config_, layer)) add_group(group);
       for (const std::string& name : block_vectors(config_, layer))
@@ -239,14 +244,14 @@ class SyntheticWriter {
     }
     for (const std::string& name : norm_vectors(config_, final_norm_module(config_)))
       add_vector(name, config_.hidden_size);
-    if (!config_.tie_word_embeddings) add_table(kHeadModule, settings.head);
-    writer_.finish({config_json_, {}, quantization_json()});
+    if (!config_.tie_word_embeddings) add_table(kHeadModule, settings_.head);
+    writer_->finish({config_json_, {}, quantization_json()});
   }
 
-  std::uint64_t next_seed() { return Random(job_.settings.seed, ++matrices_).next(); }
+  std::uint64_t next_seed() { return Random(settings_.seed, ++matrices_).next(); }
 
   void add(QuantizedModule module, const std::string& perm) {
-    write_module(writer_, module, perm);
+    write_module(*writer_, module, perm);
     summary_.modules.push_back(module.report);
     observer_.module(module.report);
   }
@@ -267,19 +272,17 @@ class SyntheticWriter {
     module.report.scheme = name_of(scheme);
     module.report.m = m;
     module.report.n = n;
-    module.report.relative_error = 0;
     return module;
   }
 
   void add_group(const LinearGroupSpec& group) {
-    const QuantizeSettings& settings = job_.settings;
     std::vector<std::uint32_t> perm;
-    if (needs_calibration(settings.scheme) && settings.options.permutation == PermutationOrder::act_order)
+    if (needs_calibration(settings_.scheme) && settings_.options.permutation == PermutationOrder::act_order)
       perm = random_order(group.n, next_seed());
     for (std::size_t i = 0; i < group.modules.size(); ++i) {
       QuantizedModule module =
-          make(group.modules[i], group.m[i], group.n, settings.scheme, settings.options.format,
-               settings.scheme == Scheme::spqr ? settings.synthetic_outlier_share : 0);
+          make(group.modules[i], group.m[i], group.n, settings_.scheme, settings_.options.format,
+               settings_.scheme == Scheme::spqr ? settings_.synthetic_outlier_share : 0);
       module.perm = perm;
       count_permutation(module, group.modules.size());
       add(std::move(module), perm_name(group));
@@ -287,10 +290,10 @@ class SyntheticWriter {
   }
 
   void add_table(const std::string& name, const TableScheme& table) {
-    const bool packed_alike = job_.settings.scheme == Scheme::spqr;
-    const SpqrFormat format = table_format(table, packed_alike ? job_.settings.options.format : SpqrFormat());
+    const bool packed_alike = settings_.scheme == Scheme::spqr;
+    const SpqrFormat format = table_format(table, packed_alike ? settings_.options.format : SpqrFormat());
     QuantizedModule module = make(name, config_.vocab_size, config_.hidden_size, table.scheme, format,
-                                  table.scheme == Scheme::spqr ? job_.settings.synthetic_outlier_share : 0);
+                                  table.scheme == Scheme::spqr ? settings_.synthetic_outlier_share : 0);
     module.report.scheme = name_of(table);
     module.report.linear = false;
     add(std::move(module), "");
@@ -299,7 +302,7 @@ class SyntheticWriter {
   // Norms are 1, biases 0.
   void add_vector(const std::string& name, std::int64_t size) {
     const std::vector<float> values(static_cast<std::size_t>(size), name.ends_with(".bias") ? 0.0F : 1.0F);
-    writer_.add_dense(name, {values.data(), DType::f32, {size}});
+    writer_->add_dense(name, {values.data(), DType::f32, {size}});
   }
 
   std::int64_t vector_size(const std::string& name, std::int64_t layer) const {
@@ -313,24 +316,24 @@ class SyntheticWriter {
   }
 
   std::string quantization_json() const {
-    nlohmann::json object = to_json(job_.settings);
+    nlohmann::json object = to_json(settings_);
     for (const char* searched : {"target_bits", "outlier_threshold", "damp", "true_sequential"})
       object.erase(searched);
     object["tool"] = "spqr.cpp";
     object["version"] = SPQR_VERSION;
     object["synthetic"] = shape_;
-    object["seed"] = job_.settings.seed;
+    object["seed"] = settings_.seed;
     object.update(to_json(averages(summary_.modules)));
-    object.erase("relative_error");
     return to_text(object);
   }
 
   std::string shape_;
   const QuantizeJob& job_;
   QuantizeObserver& observer_;
+  QuantizeSettings settings_;
   std::string config_json_;
   ModelConfig config_;
-  SpqrFileWriter writer_;
+  std::unique_ptr<SpqrFileWriter> writer_;
   QuantizeSummary summary_;
   std::uint64_t matrices_ = 0;
 };

@@ -1,8 +1,9 @@
 // spqr-quantize: a checkpoint into a .spqr file.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -113,12 +114,11 @@ void print_summary(const QuantizeSummary& summary, bool json) {
     print(fmt::format("{}\n", to_text(to_json(summary), 1)));
     return;
   }
-  fmt::print(stderr,
-             "{:.3f} bits per weight ({:.3f} stored), {:.3f} % outliers, mean relative error {:.3e}, {:.1f} "
-             "MB in {}\n",
+  const auto& error = summary.average.relative_error;
+  fmt::print(stderr, "{:.3f} bits per weight ({:.3f} stored), {:.3f} % outliers, {}{:.1f} MB in {}\n",
              summary.average.bits, summary.average.stored_bits, 100 * summary.average.outlier_share,
-             summary.average.relative_error, 1e-6 * static_cast<double>(summary.file_bytes),
-             format_duration(summary.times.total));
+             error ? fmt::format("mean relative error {:.3e}, ", *error) : std::string(),
+             1e-6 * static_cast<double>(summary.file_bytes), format_duration(summary.times.total));
 }
 
 // MODEL OUT, or with --synthetic only OUT.
@@ -131,10 +131,14 @@ void read_paths(const cxxopts::ParseResult& options, const std::string& syntheti
     return;
   }
   if (given != 1) throw UsageError("--synthetic takes OUT alone");
-  for (const char* name : {"calibration", "documents", "true-sequential", "resume", "activations-on-disk"}) {
+  for (const char* name : {"calibration", "documents", "tokenizer", "base", "outliers", "simplified-outliers",
+                           "damp", "round-zero", "true-sequential", "resume", "activations-on-disk"}) {
     if (options.count(name) > 0) throw UsageError(fmt::format("--{} cannot be used with --synthetic", name));
   }
-  if (!job.tokenizer.empty()) throw UsageError("--tokenizer cannot be used with --synthetic");
+  if (options.count("outlier-threshold") > 0 && std::isfinite(job.settings.options.outlier_threshold))
+    throw UsageError(
+        "--outlier-threshold cannot be used with --synthetic, unless it is inf: --target-bits "
+        "says how many outliers there are");
   try {
     synthetic_config(synthetic);
   } catch (const std::invalid_argument& error) {
@@ -245,7 +249,8 @@ void add_options(cxxopts::Options& options) {
       ("embedding-scheme", "f16 (default), f32, rtn8, rtn6, rtn5, rtn4, spqr", text(), "S")             //
       ("head-scheme", "likewise; a tied head follows the embedding unless this is given", text(), "S")  //
       ("synthetic",
-       "random weights instead of MODEL: tinyllama-1.1b, llama-7b, -13b, -33b, -65b or a config.json",
+       fmt::format("random weights instead of MODEL: {} or a config.json",
+                   fmt::join(synthetic_shapes(), ", ")),
        text()->default_value(""), "SHAPE")("tokenizer", "of a model that has none, or in place of its own",
                                            text()->default_value(""), "FILE");
   options.add_options("Export")  //

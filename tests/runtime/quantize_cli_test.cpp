@@ -76,6 +76,35 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
   CHECK(std::filesystem::is_empty(directory.path()));
 }
 
+TEST_CASE("spqr-quantize: --synthetic refuses what it would ignore, and --help lists its shapes") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const std::vector<Arguments> ignored = {{"--outlier-threshold", "0.1"},
+                                          {"--simplified-outliers"},
+                                          {"--damp", "0.5"},
+                                          {"--round-zero"},
+                                          {"--true-sequential"},
+                                          {"--calibration", "x"},
+                                          {"--resume"},
+                                          {"--base", "x"},
+                                          {"--outliers", "add"},
+                                          {"--tokenizer", "x"},
+                                          {"--activations-on-disk"}};
+  for (const Arguments& more : ignored) {
+    Arguments arguments{"--synthetic", "llama-7b", out};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    check_refused("spqr-quantize", arguments, 2, more[0] + " cannot be used with --synthetic");
+  }
+  const Finished help = run("spqr-quantize", {"--help"});
+  for (const std::string shape : {"llama-7b", "llama-65b", "falcon-7b", "falcon-40b"})
+    CHECK_MESSAGE(contains(help.out, shape), shape);
+  const std::string config = fixture("golden/qwen2/config.json");
+  const Finished made = run("spqr-quantize", {"--synthetic", config, out, "--preset", "3bit", "--json"});
+  CHECK(made.status == 0);
+  CHECK_FALSE(nlohmann::json::parse(made.out).contains("relative_error"));
+  CHECK_FALSE(contains(made.err, "error"));
+}
+
 TEST_CASE("spqr-quantize: what is SpQR already is taken over, and options that contradict it are refused") {
   const TemporaryDirectory directory;
   const std::string out = (directory.path() / "q.spqr").string();

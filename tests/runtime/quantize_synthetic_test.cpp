@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "models/config.h"
 #include "models/spqr_file.h"
@@ -71,6 +72,49 @@ TEST_CASE("synthetic: a file of the preset's bits, the same for the same seed") 
   job.threads = 1;
   write_synthetic(config.string(), job, observer);
   CHECK(read_bytes(job.out) == read_bytes(directory.path() / "a.spqr"));
+}
+
+TEST_CASE("synthetic: a tied head that is asked for in another way is a matrix of its own") {
+  const TemporaryDirectory directory;
+  const auto config = std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-gqa-llama3rope-tied";
+  QuantizeJob job;
+  job.out = directory.path() / "a.spqr";
+  TestObserver observer;
+  const auto head_of = [&](const GivenOptions& given) {
+    job.settings = resolve_quantize_options(given);
+    const QuantizeSummary summary = write_synthetic((config / "config.json").string(), job, observer);
+    const SpqrFile file = SpqrFile::open(job.out, {});
+    const auto said = nlohmann::json::parse(file.info().quantization_json);
+    const bool stored = file.find_module("lm_head") != nullptr;
+    CHECK(parse_config(file.info().config_json, "config").tie_word_embeddings == !stored);
+    const std::string head = stored ? summary.modules.back().scheme : "";
+    CHECK(said["head_scheme"] == (stored ? head : said["embedding_scheme"].get<std::string>()));
+    return head;
+  };
+  CHECK(head_of({{"embedding-scheme", "rtn4"}}) == "");
+  CHECK(head_of({{"embedding-scheme", "rtn4"}, {"head-scheme", "rtn4"}}) == "");
+  CHECK(head_of({{"embedding-scheme", "rtn4"}, {"head-scheme", "rtn6"}}) == "rtn6");
+}
+
+TEST_CASE("synthetic: there is a plan, and no error, as there are no weights to be wrong about") {
+  const TemporaryDirectory directory;
+  const auto config = std::filesystem::path(SPQR_FIXTURES) / "golden" / "qwen2" / "config.json";
+  class Observer final : public QuantizeObserver {
+   public:
+    void tell(const std::string& text) override { told += text; }
+    std::string told;
+  };
+  QuantizeJob job;
+  job.settings = resolve_quantize_options({{"preset", "3bit"}});
+  job.out = directory.path() / "a.spqr";
+  Observer observer;
+  const QuantizeSummary summary = write_synthetic(config.string(), job, observer);
+  CHECK(contains(observer.told, "of disk"));
+  CHECK_FALSE(summary.average.relative_error.has_value());
+  const nlohmann::json json = to_json(summary);
+  CHECK_FALSE(json.contains("relative_error"));
+  CHECK_FALSE(json["modules"][0].contains("relative_error"));
+  CHECK_FALSE(contains(line_of(summary.modules[0]), "error"));
 }
 
 TEST_CASE("progress: time left follows from what was done since the first report") {
