@@ -6,25 +6,18 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
 
 #include "models/kv_cache.h"
 #include "models/model.h"
+#include "runtime/control_group.h"
 
 namespace spqr {
 namespace {
 
 constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
-
-std::optional<std::size_t> number_in(const std::string& path) {
-  std::ifstream in(path);
-  std::size_t value = 0;
-  if (in >> value) return value;
-  return std::nullopt;
-}
 
 std::size_t system_available() {
   std::ifstream in("/proc/meminfo");
@@ -33,33 +26,6 @@ std::size_t system_available() {
     std::string name;
     std::size_t kib = 0;
     if (fields >> name >> kib && name == "MemAvailable:") return kib * 1024;
-  }
-  return kUnlimited;
-}
-
-struct ControlGroupFiles {
-  const char *limit, *use, *statistics;
-  const char *inactive, *active;  // names in `statistics` of file pages, which count as used but give way
-};
-
-// Cgroup v2 and v1, as containers see their own.
-constexpr ControlGroupFiles kControlGroups[] = {
-    {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
-     "inactive_file", "active_file"},
-    {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-     "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file", "total_active_file"}};
-
-std::size_t control_group_available() {
-  for (const ControlGroupFiles& group : kControlGroups) {
-    const auto limit = number_in(group.limit);
-    auto use = number_in(group.use);
-    if (!limit || !use) continue;
-    std::ifstream statistics(group.statistics);
-    std::string name;
-    for (std::size_t value = 0; statistics >> name >> value;) {
-      if (name == group.inactive || name == group.active) *use -= std::min(*use, value);
-    }
-    return *limit > *use ? *limit - *use : 0;
   }
   return kUnlimited;
 }
