@@ -5,9 +5,11 @@
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include "models/config.h"
 #include "models/gguf_checkpoint.h"
+#include "models/rope_factors.h"
 
 namespace spqr {
 namespace {
@@ -122,86 +124,30 @@ void read_vocabulary(const Metadata& in, Json& config) {
   config["tie_word_embeddings"] = in.file().find_tensor("output.weight") == nullptr;
 }
 
-// What rope_freqs.weight says, as the llama3 scaling that config.json knows, or null where it changes
-// nothing. Each of its values divides a frequency: 1 for short wavelengths, `factor` for long ones, and
-// between them 1 / ((1 - s) / factor + s) with s = (original / wavelength - low) / (high - low).
-class FrequencyFactors {
- public:
-  FrequencyFactors(const Metadata& in, const Json& config) : in_(in) {
-    const GgufTensor& tensor = *in.file().find_tensor("rope_freqs.weight");
-    model_.head_dim = config["head_dim"].get<std::int64_t>();
-    model_.rope_theta = config["rope_theta"].get<double>();
-    const bool fits =
-        tensor.type->name == "F32" && tensor.shape.size() == 1 && tensor.shape[0] * 2 == model_.head_dim;
-    if (!fits || !(model_.rope_theta > 0))
-      in.fail("rope_freqs.weight must be F32 with half as many values as a head has");
-    factors_.resize(static_cast<std::size_t>(tensor.shape[0]));
-    widen(*tensor.type, tensor.data, factors_.data());
-    frequencies_ = rope_inverse_frequency(model_);
-  }
-
-  Json scaling() {
-    const float largest = *std::ranges::max_element(factors_);
-    const bool ordered = std::ranges::all_of(factors_, [](float f) { return f > 0.999F && f < 1e6F; });
-    if (!ordered) refuse();
-    if (largest < 1.001F) return nullptr;
-    const double factor = std::abs(largest - std::round(largest)) < 1e-3 ? std::round(largest) : largest;
-    // The values of Llama 3.1 and later; then the curve through two of the values between.
-    if (fits({RopeScaling::Type::llama3, factor, 1, 4, 8192})) return json();
-    if (fit_curve(factor)) return json();
-    refuse();
-  }
-
- private:
-  [[noreturn]] void refuse() const {
-    in_.fail(
+// What rope_freqs.weight says, or null where it changes nothing.
+Json scaling_in_tensor(const Metadata& in, const Json& config) {
+  const GgufTensor& tensor = *in.file().find_tensor("rope_freqs.weight");
+  ModelConfig model;
+  model.head_dim = config["head_dim"].get<std::int64_t>();
+  model.rope_theta = config["rope_theta"].get<double>();
+  const bool fits =
+      tensor.type->name == "F32" && tensor.shape.size() == 1 && tensor.shape[0] * 2 == model.head_dim;
+  if (!fits || !(model.rope_theta > 0))
+    in.fail("rope_freqs.weight must be F32 with half as many values as a head has");
+  std::vector<float> factors(static_cast<std::size_t>(tensor.shape[0]));
+  widen(*tensor.type, tensor.data, factors.data());
+  const auto scaling = scaling_of_factors(factors, model);
+  if (!scaling)
+    in.fail(
         "rope_freqs.weight holds frequency factors other than those of the llama3 scaling, which is not "
         "supported");
-  }
-
-  bool fits(const RopeScaling& candidate) {
-    model_.rope_scaling = candidate;
-    const std::vector<float> scaled = rope_inverse_frequency(model_);
-    for (std::size_t i = 0; i < factors_.size(); ++i) {
-      if (!(std::abs(frequencies_[i] / scaled[i] / factors_[i] - 1) <= 1e-3F)) return false;
-    }
-    return true;
-  }
-
-  // Only original / low and high / low matter, so low is 1 and s = a / wavelength - b gives high = 1 + 1 / b
-  // and original = a / b.
-  bool fit_curve(double factor) {
-    std::vector<std::pair<double, double>> points;  // 1 / wavelength, s
-    for (std::size_t i = 0; i < factors_.size(); ++i) {
-      const double s = (1 / static_cast<double>(factors_[i]) - 1 / factor) / (1 - 1 / factor);
-      if (s > 0.01 && s < 0.99)
-        points.emplace_back(static_cast<double>(frequencies_[i]) / (2 * 3.14159265358979323846), s);
-    }
-    if (points.size() < 2) return false;
-    const auto [x0, s0] = points.front();
-    const auto [x1, s1] = points.back();
-    const double a = (s0 - s1) / (x0 - x1);
-    const double b = a * x0 - s0;
-    if (!(b > 1e-6) || !(a > 0) || !(a / b < 1e9) || !(a / b >= 1)) return false;
-    const double high = 1 + 1 / b;
-    const double rounded = std::abs(high - std::round(high)) < 1e-2 ? std::round(high) : high;
-    return fits({RopeScaling::Type::llama3, factor, 1, rounded, std::llround(a / b)});
-  }
-
-  Json json() const {
-    const RopeScaling& scaling = model_.rope_scaling;
-    return {{"rope_type", "llama3"},
-            {"factor", scaling.factor},
-            {"low_freq_factor", scaling.low_freq_factor},
-            {"high_freq_factor", scaling.high_freq_factor},
-            {"original_max_position_embeddings", scaling.original_max_position_embeddings}};
-  }
-
-  const Metadata& in_;
-  ModelConfig model_;
-  std::vector<float> factors_;
-  std::vector<float> frequencies_;
-};
+  if (scaling->type == RopeScaling::Type::none) return nullptr;
+  return {{"rope_type", "llama3"},
+          {"factor", scaling->factor},
+          {"low_freq_factor", scaling->low_freq_factor},
+          {"high_freq_factor", scaling->high_freq_factor},
+          {"original_max_position_embeddings", scaling->original_max_position_embeddings}};
+}
 
 void read_rope(const Metadata& in, Json& config) {
   config["rope_theta"] = in.number_or("rope.freq_base", 10000);
@@ -216,7 +162,7 @@ void read_rope(const Metadata& in, Json& config) {
   const bool linear = name == "linear" && factor != 0 && factor != 1;
   if (linear) config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", factor}};
   if (in.file().find_tensor("rope_freqs.weight") == nullptr) return;
-  const Json scaling = FrequencyFactors(in, config).scaling();
+  const Json scaling = scaling_in_tensor(in, config);
   if (linear && !scaling.is_null())
     in.fail("rope_freqs.weight together with linear RoPE scaling is not supported");
   if (!linear) config["rope_scaling"] = scaling;
