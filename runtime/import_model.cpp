@@ -183,11 +183,11 @@ void require_agreement(const GivenOptions& given, const SpqrFormat& format) {
         expected = name == "beta1" && number == SpqrFormat::kWholeRow ? "row" : fmt::format("{}", number);
     }
     if (expected.empty()) {
-      throw std::invalid_argument(
+      throw OptionsError(
           fmt::format("--{} cannot be used: MODEL is SpQR already and is taken over as it is", option));
     }
     if (value != expected)
-      throw std::invalid_argument(
+      throw OptionsError(
           fmt::format("--{} is {}, but MODEL is SpQR already, with {}", option, value, expected));
   }
 }

@@ -18,11 +18,11 @@ struct ImportJob {
 };
 
 // Codes, statistics, outliers and permutations are the checkpoint's; all else keeps its type. relative_error
-// of a report is what storing as f16 changed. Throws std::runtime_error, and std::invalid_argument for
+// of a report is what storing as f16 changed. Throws std::runtime_error, and OptionsError for
 // options that contradict the checkpoint. `out` is complete afterwards, or as it was.
 QuantizeSummary import_model(const ImportJob& job, QuantizeObserver& observer);
 
-// Throws std::invalid_argument naming the first option that quantizes, or says another format than this.
+// Throws OptionsError naming the first option that quantizes, or says another format than this.
 void require_agreement(const GivenOptions& given, const SpqrFormat& format);
 
 }  // namespace spqr

@@ -20,6 +20,13 @@ constexpr std::array<std::pair<std::string_view, Scheme>, 6> kSchemes{{{"spqr", 
                                                                        {"bf16", Scheme::bf16},
                                                                        {"f32", Scheme::f32}}};
 
+constexpr std::array<std::pair<std::string_view, std::int64_t>, 6> kBeta1{
+    {{"8", 8}, {"16", 16}, {"32", 32}, {"64", 64}, {"128", 128}, {"row", SpqrFormat::kWholeRow}}};
+constexpr std::array<std::pair<std::string_view, int>, 4> kBeta2{
+    {{"8", 8}, {"16", 16}, {"32", 32}, {"64", 64}}};
+constexpr std::array<std::pair<std::string_view, int>, 8> kStatisticsBits{
+    {{"2", 2}, {"3", 3}, {"4", 4}, {"5", 5}, {"6", 6}, {"7", 7}, {"8", 8}, {"16", SpqrFormat::kUnquantized}}};
+
 struct Preset {
   std::string_view name;
   int bits;
@@ -33,7 +40,7 @@ constexpr std::array<Preset, 3> kPresets{{{"near-lossless", 4, 16, 16, 4.70, 0.0
                                           {"3bit", 3, 16, 16, 3.79, 0.0052}}};
 
 [[noreturn]] void refuse(const std::string& sentence) {
-  throw std::invalid_argument(sentence);
+  throw OptionsError(sentence);
 }
 
 // Reads options by name, each at most once.
@@ -133,6 +140,7 @@ void apply_preset(const Given& given, QuantizeSettings& settings) {
   settings.options.format.beta1 = preset.beta1;
   settings.options.format.beta2 = preset.beta2;
   settings.target_bits = preset.target_bits;
+  settings.target_of_preset = true;
   settings.synthetic_outlier_share = preset.synthetic_outlier_share;
 }
 
@@ -162,18 +170,19 @@ void refuse_contradictions(const Given& given, Scheme scheme) {
 void read_format(const Given& given, QuantizeSettings& settings) {
   QuantizeOptions& options = settings.options;
   given.read("bits", options.format.bits, 2, 8);
-  if (given.has("beta1")) {
-    options.format.beta1 =
-        given.text("beta1") == "row" ? SpqrFormat::kWholeRow : given.number<std::int64_t>("beta1", 8, 128);
-  }
-  given.read("beta2", options.format.beta2, 8, 64);
-  given.read("scale-bits", options.format.scale_bits, 2, 16);
-  given.read("zero-bits", options.format.zero_bits, 2, 16);
+  if (given.has("beta1")) options.format.beta1 = given.choice("beta1", kBeta1);
+  if (given.has("beta2")) options.format.beta2 = given.choice("beta2", kBeta2);
+  if (given.has("scale-bits")) options.format.scale_bits = given.choice("scale-bits", kStatisticsBits);
+  if (given.has("zero-bits")) options.format.zero_bits = given.choice("zero-bits", kStatisticsBits);
   if (given.has("scale-bits") && !given.has("zero-bits"))
     options.format.zero_bits = options.format.scale_bits;
   if (given.has("zero-bits") && !given.has("scale-bits"))
     options.format.scale_bits = options.format.zero_bits;
-  validate(options.format);
+  try {
+    validate(options.format);
+  } catch (const std::invalid_argument& error) {
+    refuse(error.what());
+  }
 }
 
 void read_solver(const Given& given, QuantizeSettings& settings) {
@@ -185,7 +194,10 @@ void read_solver(const Given& given, QuantizeSettings& settings) {
     options.outlier_threshold = given.number<double>("outlier-threshold", 0, infinity);
     settings.target_bits.reset();
   }
-  if (given.has("target-bits")) settings.target_bits = given.number<double>("target-bits", 2, 40);
+  if (given.has("target-bits")) {
+    settings.target_bits = given.number<double>("target-bits", 2, 40);
+    settings.target_of_preset = false;
+  }
   if (given.has("permutation")) {
     options.permutation = given.choice(
         "permutation",
@@ -206,7 +218,11 @@ void read_calibration(const Given& given, QuantizeSettings& settings) {
     }
   }
   if (given.has("documents")) {
-    calibration.documents = parse_document_range(given.text("documents"));
+    try {
+      calibration.documents = parse_document_range(given.text("documents"));
+    } catch (const std::invalid_argument& error) {
+      refuse(error.what());
+    }
   }
   given.read<std::int64_t>("calibration-samples", calibration.samples, 1, 1 << 20);
   given.read<std::int64_t>("calibration-length", calibration.length, 1, 1 << 20);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -48,6 +49,7 @@ struct QuantizeSettings {
   std::string preset;                 // its name; empty: none
   QuantizeOptions options;            // of every linear of the blocks
   std::optional<double> target_bits;  // average bits per weight; the threshold is searched for
+  bool target_of_preset = false;      // nobody asked for it by itself
   double synthetic_outlier_share = 0.0052;
   bool true_sequential = false;
   TableScheme embedding;
@@ -57,11 +59,16 @@ struct QuantizeSettings {
   std::uint64_t seed = 0;
 };
 
+// Options that do not go together, or not with the model.
+class OptionsError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
 // Long option names without dashes, and the values that were given for them; flags have an empty value.
 using GivenOptions = std::map<std::string, std::string, std::less<>>;
 
-// Throws std::invalid_argument with a sentence for values out of range and options that contradict each
-// other.
+// Throws OptionsError with a sentence for values out of range and options that contradict each other.
 QuantizeSettings resolve_quantize_options(const GivenOptions& given);
 
 }  // namespace spqr

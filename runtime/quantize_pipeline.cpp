@@ -124,8 +124,10 @@ void Pipeline::calibrate() {
     return;
   }
   if (settings_.calibration.file.empty()) {
-    throw std::invalid_argument(fmt::format("--scheme {} needs a --calibration text; --scheme rtn needs none",
-                                            name_of(settings_.scheme)));
+    if (!needs_calibration(settings_.scheme))
+      throw OptionsError("--head-scheme spqr needs a --calibration text");
+    throw OptionsError(fmt::format("--scheme {} needs a --calibration text; --scheme rtn needs none",
+                                   name_of(settings_.scheme)));
   }
   calibration_ = load_calibration(settings_.calibration, settings_.seed, tokenizer.get(), config_.vocab_size,
                                   config_.max_position_embeddings);
@@ -336,10 +338,7 @@ QuantizeSummary Pipeline::run() {
   double seconds = 0;
   {
     const Stopwatch watch(seconds);
-    if (searches()) {
-      // Refuses bits that no threshold can give, before any work.
-      ThresholdSearch(*settings_.target_bits, bits_without_outliers(config_, settings_.options.format), 1);
-    }
+    if (searches()) require_reachable(config_, settings_);
     calibrate();
     open_writer();
     const double sequences = calibrated() ? static_cast<double>(calibrator_->sequences()) : 0;

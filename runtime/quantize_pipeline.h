@@ -61,7 +61,7 @@ struct QuantizeSummary {
   QuantizeTimes times;
 };
 
-// Throws std::runtime_error / std::invalid_argument with a sentence, QuantizeCancelled. `out` is complete
+// Throws std::runtime_error, or OptionsError, with a sentence, and QuantizeCancelled. `out` is complete
 // afterwards, or as it was.
 QuantizeSummary quantize_model(const QuantizeJob& job, QuantizeObserver& observer);
 

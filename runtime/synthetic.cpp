@@ -21,6 +21,7 @@
 #include "runtime/quantize_block.h"
 #include "runtime/quantize_plan.h"
 #include "runtime/stopwatch.h"
+#include "runtime/target_bits.h"
 #include "runtime/tied_head.h"
 
 namespace spqr {
@@ -215,6 +216,7 @@ class SyntheticWriter {
         config_(parse_config(config_json_, shape)) {
     if (job.threads > 0) omp_set_num_threads(job.threads);
     if (settle_head(settings_, config_)) config_json_ = untied_config(config_json_);
+    if (settings_.target_bits && !settings_.target_of_preset) require_reachable(config_, settings_);
     const QuantizePlan plan = plan_synthetic(config_, settings_);
     observer.tell(describe(plan));
     require_room(plan, job.out);
@@ -353,8 +355,8 @@ std::string synthetic_config(const std::string& shape) {
   }
   std::ifstream file(shape, std::ios::binary);
   if (!file || std::filesystem::is_directory(shape)) {
-    throw std::invalid_argument(fmt::format("--synthetic is '{}', expected {} or the path of a config.json",
-                                            shape, fmt::join(synthetic_shapes(), ", ")));
+    throw OptionsError(fmt::format("--synthetic is '{}', expected {} or the path of a config.json", shape,
+                                   fmt::join(synthetic_shapes(), ", ")));
   }
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }

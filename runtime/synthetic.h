@@ -12,7 +12,7 @@ namespace spqr {
 // Names of the shapes that there are.
 std::vector<std::string> synthetic_shapes();
 
-// config.json of a named shape, or the contents of the file at a path. Throws std::invalid_argument for a
+// config.json of a named shape, or the contents of the file at a path. Throws OptionsError for a
 // name that is neither.
 std::string synthetic_config(const std::string& shape);
 

@@ -19,6 +19,20 @@ constexpr const char* kBlockNote = "target-bits block";
 constexpr const char* kThresholdNote = "target-bits threshold";
 constexpr double kFirstThreshold = 0.2;
 
+// Bits per weight of the blocks' linears where none of them has an outlier.
+double bits_without_outliers(const ModelConfig& config, const SpqrFormat& format) {
+  double bits = 0;
+  double weights = 0;
+  for (const LinearGroupSpec& group : block_linears(config, 0)) {
+    for (const std::int64_t m : group.m) {
+      const double size = static_cast<double>(m) * static_cast<double>(group.n);
+      bits += size * bits_per_weight(format, group.n, 0);
+      weights += size;
+    }
+  }
+  return bits / weights;
+}
+
 std::vector<nlohmann::json> notes_of(const SpqrFileWriter& writer, const char* key) {
   std::vector<nlohmann::json> found;
   for (const auto& [name, json] : writer.notes()) {
@@ -114,17 +128,16 @@ double bits_at(const ThresholdTask& task, double threshold) {
 
 }  // namespace
 
-double bits_without_outliers(const ModelConfig& config, const SpqrFormat& format) {
-  double bits = 0;
-  double weights = 0;
-  for (const LinearGroupSpec& group : block_linears(config, 0)) {
-    for (const std::int64_t m : group.m) {
-      const double size = static_cast<double>(m) * static_cast<double>(group.n);
-      bits += size * bits_per_weight(format, group.n, 0);
-      weights += size;
-    }
+void require_reachable(const ModelConfig& config, const QuantizeSettings& settings) {
+  try {
+    ThresholdSearch(*settings.target_bits, bits_without_outliers(config, settings.options.format),
+                    kFirstThreshold);
+  } catch (const std::invalid_argument& error) {
+    if (!settings.target_of_preset) throw OptionsError(error.what());
+    throw OptionsError(
+        fmt::format("{}; that is what --preset {} aims at: give --target-bits or --outlier-threshold too",
+                    error.what(), settings.preset));
   }
-  return bits / weights;
 }
 
 InputOf stored_inputs(const InputStore& store, std::int64_t layer) {

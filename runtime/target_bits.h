@@ -25,8 +25,8 @@ struct ThresholdTask {
   std::function<void(double units, const std::string& what)> advance;  // may throw
 };
 
-// Bits per weight of the blocks' linears where none of them has an outlier.
-double bits_without_outliers(const ModelConfig& config, const SpqrFormat& format);
+// Throws OptionsError where no threshold gives settings.target_bits.
+void require_reachable(const ModelConfig& config, const QuantizeSettings& settings);
 
 // Calibrates block by block with thresholds that come near, keeping the inputs' statistics; then looks for
 // the one threshold that gives settings.target_bits to the whole model, by solving its matrices again. Leaves

@@ -101,14 +101,6 @@ GivenOptions given_options(const cxxopts::ParseResult& options) {
   return given;
 }
 
-QuantizeSettings settings_of(const cxxopts::ParseResult& options) {
-  try {
-    return resolve_quantize_options(given_options(options));
-  } catch (const std::invalid_argument& error) {
-    throw UsageError(error.what());
-  }
-}
-
 void print_summary(const QuantizeSummary& summary, bool json) {
   if (json) {
     print(fmt::format("{}\n", to_text(to_json(summary), 1)));
@@ -139,11 +131,7 @@ void read_paths(const cxxopts::ParseResult& options, const std::string& syntheti
     throw UsageError(
         "--outlier-threshold cannot be used with --synthetic, unless it is inf: --target-bits "
         "says how many outliers there are");
-  try {
-    synthetic_config(synthetic);
-  } catch (const std::invalid_argument& error) {
-    throw UsageError(error.what());
-  }
+  synthetic_config(synthetic);  // refuses a shape that there is not
   job.out = options[options.count("model") > 0 ? "model" : "out"].as<std::string>();
 }
 
@@ -165,11 +153,7 @@ QuantizeSummary take_over(const cxxopts::ParseResult& options, const QuantizeJob
   } else if (rule != "replace") {
     throw UsageError(fmt::format("--outliers is '{}', expected replace or add", rule));
   }
-  try {
-    return import_model(import, terminal);
-  } catch (const std::invalid_argument& error) {
-    throw UsageError(error.what());
-  }
+  return import_model(import, terminal);
 }
 
 QuantizeSummary summary_of(const cxxopts::ParseResult& options, const QuantizeJob& job,
@@ -198,10 +182,9 @@ int export_directory(const cxxopts::ParseResult& options) {
   return kExitGood;
 }
 
-int quantize(const cxxopts::ParseResult& options) {
-  if (options.count("export") > 0) return export_directory(options);
+int write_file(const cxxopts::ParseResult& options) {
   QuantizeJob job;
-  job.settings = settings_of(options);
+  job.settings = resolve_quantize_options(given_options(options));
   job.tokenizer = options["tokenizer"].as<std::string>();
   job.threads = thread_count(options);
   job.activations_on_disk = options.count("activations-on-disk") > 0;
@@ -223,6 +206,14 @@ int quantize(const cxxopts::ParseResult& options) {
     throw;
   }
   return kExitGood;
+}
+
+int quantize(const cxxopts::ParseResult& options) {
+  try {
+    return options.count("export") > 0 ? export_directory(options) : write_file(options);
+  } catch (const OptionsError& error) {
+    throw UsageError(error.what());
+  }
 }
 
 void add_options(cxxopts::Options& options) {

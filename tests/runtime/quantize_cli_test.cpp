@@ -55,6 +55,8 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
                              command({"--synthetic", "llama-8b", out}),
                              command({"--synthetic", "falcon-9b", out}),
                              command({"--synthetic", "llama-7b", out, "--calibration", "x"}),
+                             stories(out, {}),
+                             stories(out, {"--scheme", "rtn", "--head-scheme", "spqr"}),
                              stories(out, {"--bits", "9"}),
                              stories(out, {"--no-such-option"}),
                              stories(out, {"--outlier-threshold", "1", "--target-bits", "4"})};
@@ -64,7 +66,7 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
     CHECK(finished.status == 2);
     CHECK(is_one_line(finished.err));
   }
-  const Arguments failing[] = {command({out, out + "2", "--scheme", "f16"}), stories(out, {}),
+  const Arguments failing[] = {command({out, out + "2", "--scheme", "f16"}),
                                stories(out, {"--calibration", out}),
                                stories(out + "/x/y", {"--scheme", "f16", "--quiet"})};
   for (const Arguments& arguments : failing) {
@@ -73,6 +75,30 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
     CHECK(finished.status == 1);
     CHECK(is_one_line(finished.err));
   }
+  CHECK(std::filesystem::is_empty(directory.path()));
+}
+
+TEST_CASE("spqr-quantize: what a value can be is said, and where one comes from that was not given") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory.path() / "q.spqr").string();
+  const std::string model = fixture("llama2c/stories260K.bin");
+  const auto refuses = [&](const Arguments& more, const std::string& part) {
+    Arguments arguments{model,           out,
+                        "--calibration", fixture("calibration/c4_sample.jsonl"),
+                        "--tokenizer",   fixture("llama2c/tok512.bin")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    check_refused("spqr-quantize", arguments, 2, part);
+  };
+  refuses({"--beta1", "24"}, "--beta1 is '24', expected one of 8, 16, 32, 64, 128, row");
+  refuses({"--beta2", "7"}, "--beta2 is '7', expected one of 8, 16, 32, 64");
+  refuses({"--scale-bits", "12"}, "--scale-bits is '12', expected one of 2, 3, 4, 5, 6, 7, 8, 16");
+  refuses({"--target-bits", "3.1"}, "3.100 bits per weight cannot be reached");
+  refuses({"--preset", "3bit", "--bits", "4"},
+          "3.790 bits per weight cannot be reached: without outliers this format takes 4.625; that is what "
+          "--preset 3bit aims at: give --target-bits or --outlier-threshold too");
+  check_refused("spqr-quantize",
+                {"--synthetic", fixture("golden/qwen2/config.json"), out, "--target-bits", "3.1"}, 2,
+                "3.100 bits per weight cannot be reached");
   CHECK(std::filesystem::is_empty(directory.path()));
 }
 
