@@ -1,6 +1,6 @@
 #include "models/checkpoint.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <fstream>
 #include <stdexcept>
@@ -53,11 +53,21 @@ const CheckpointTensor* Checkpoint::find(std::string_view name) const {
   return nullptr;
 }
 
-std::vector<float> Checkpoint::read(std::string_view name) const {
+const CheckpointTensor& Checkpoint::at(std::string_view name) const {
   const CheckpointTensor* tensor = find(name);
-  if (tensor == nullptr)
-    throw std::runtime_error(fmt::format("the {} checkpoint has no tensor {}", format(), name));
-  std::vector<float> values(static_cast<std::size_t>(element_count(tensor->shape)));
+  if (tensor == nullptr) throw std::runtime_error(fmt::format("{}: has no tensor {}", where(), name));
+  return *tensor;
+}
+
+void Checkpoint::require_shape(std::string_view name, const std::vector<std::int64_t>& shape) const {
+  const std::vector<std::int64_t>& found = at(name).shape;
+  if (found == shape) return;
+  throw std::runtime_error(fmt::format("{}: tensor {} has shape [{}], expected [{}] from the configuration",
+                                       where(), name, fmt::join(found, ", "), fmt::join(shape, ", ")));
+}
+
+std::vector<float> Checkpoint::read(std::string_view name) const {
+  std::vector<float> values(static_cast<std::size_t>(element_count(at(name).shape)));
   read(name, values.data());
   return values;
 }

@@ -38,11 +38,14 @@ class Checkpoint {
   // Widens a tensor to f32. `out` has room for all its elements. Throws std::runtime_error naming file and
   // tensor.
   virtual void read(std::string_view name, float* out) const = 0;
-  virtual std::string format()
-      const = 0;  // "safetensors", "PyTorch", "GGUF", "llama2.c": for messages and provenance
+  virtual std::string format() const = 0;  // "safetensors", "PyTorch", "GGUF", "llama2.c": for provenance
+  virtual std::string where() const = 0;   // the file or directory, for messages
 
   const CheckpointTensor* find(std::string_view name) const;
-  std::vector<float> read(std::string_view name) const;  // throws where there is no such tensor
+  // These throw where there is no such tensor, or it has another shape.
+  const CheckpointTensor& at(std::string_view name) const;
+  void require_shape(std::string_view name, const std::vector<std::int64_t>& shape) const;
+  std::vector<float> read(std::string_view name) const;
 };
 
 struct CheckpointOptions {

@@ -1,7 +1,6 @@
 #include "models/checkpoint_weights.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <map>
 #include <stdexcept>
@@ -43,28 +42,15 @@ class CheckpointWeights final : public WeightSource {
   const std::vector<float>& read(const std::string& name, const std::vector<std::int64_t>& shape) {
     const auto kept = wide_.find(name);
     if (kept != wide_.end()) return kept->second;
-    check_shape(name, shape);
+    checkpoint_.require_shape(name, shape);
     return wide_.emplace(name, checkpoint_.read(name)).first->second;
-  }
-
-  void check_shape(const std::string& name, const std::vector<std::int64_t>& shape) const {
-    const CheckpointTensor* tensor = checkpoint_.find(name);
-    if (tensor == nullptr) {
-      throw std::runtime_error(
-          fmt::format("the {} checkpoint has no tensor {}, which its configuration asks for",
-                      checkpoint_.format(), name));
-    }
-    if (tensor->shape != shape) {
-      throw std::runtime_error(fmt::format("tensor {} has shape [{}], expected [{}] from the configuration",
-                                           name, fmt::join(tensor->shape, ", "), fmt::join(shape, ", ")));
-    }
   }
 
   TensorView matrix(const std::string& name, std::int64_t m, std::int64_t n) {
     if (dtype_ == DType::f32) return {read(name, {m, n}).data(), DType::f32, {m, n}};
     std::vector<std::uint16_t>& narrow = narrow_[name];
     if (narrow.empty()) {
-      check_shape(name, {m, n});
+      checkpoint_.require_shape(name, {m, n});
       const std::vector<float> values = checkpoint_.read(name);
       narrow.resize(values.size());
       const auto convert =

@@ -44,6 +44,7 @@ class SplitQkv final : public Checkpoint {
   const TokenizerFiles& tokenizer_files() const override { return fused_->tokenizer_files(); }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return fused_->format(); }
+  std::string where() const override { return fused_->where(); }
 
   void read(std::string_view name, float* out) const override {
     const std::optional<QkvPart> part = qkv_part(config_, order_, name);
@@ -61,11 +62,12 @@ class SplitQkv final : public Checkpoint {
     const std::array<std::int64_t, 3> heads = heads_of(config_);
     const std::int64_t rows = (heads[0] + heads[1] + heads[2]) * config_.head_dim;
     if (tensor.shape.empty() || tensor.shape.front() != rows) {
-      throw std::runtime_error(fmt::format(
-          "tensor {} has {} rows, expected {} from the configuration: {} query, {} key and {} value heads of "
-          "{}",
-          tensor.name, tensor.shape.empty() ? 0 : tensor.shape.front(), rows, heads[0], heads[1], heads[2],
-          config_.head_dim));
+      throw std::runtime_error(
+          fmt::format("{}: tensor {} has {} rows, expected {} from the configuration: {} query, {} key and "
+                      "{} value heads "
+                      "of {}",
+                      where(), tensor.name, tensor.shape.empty() ? 0 : tensor.shape.front(), rows, heads[0],
+                      heads[1], heads[2], config_.head_dim));
     }
     for (std::size_t kind = 0; kind < kParts.size(); ++kind) {
       CheckpointTensor part = tensor;

@@ -115,6 +115,7 @@ class GgufCheckpoint final : public Checkpoint {
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return "GGUF"; }
+  std::string where() const override { return where_; }
 
   void read(std::string_view name, float* out) const override {
     const auto it = stored_.find(name);

@@ -41,7 +41,7 @@ bool is_ignored(std::string_view name) {
 class HfCheckpoint final : public Checkpoint {
  public:
   HfCheckpoint(const fs::path& directory, const CheckpointOptions& options)
-      : config_json_(read_small_file(directory / "config.json")) {
+      : directory_(directory), config_json_(read_small_file(directory / "config.json")) {
     const ModelConfig config = parse_config(config_json_, (directory / "config.json").string());
     tokenizer_files_ = chosen_tokenizer_files(tokenizer_files_in(directory), options);
     layout_ = layout_in(directory);
@@ -60,10 +60,11 @@ class HfCheckpoint final : public Checkpoint {
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return layout_.format; }
+  std::string where() const override { return directory_.string(); }
 
   void read(std::string_view name, float* out) const override {
     const auto it = stored_.find(name);
-    if (it == stored_.end()) throw std::runtime_error(fmt::format("the checkpoint has no tensor {}", name));
+    if (it == stored_.end()) throw std::runtime_error(fmt::format("{}: has no tensor {}", where(), name));
     it->second.read(out);
   }
 
@@ -92,6 +93,7 @@ class HfCheckpoint final : public Checkpoint {
                                          path.string(), *missing.begin(), layout_.index));
   }
 
+  fs::path directory_;
   std::string config_json_;
   TokenizerFiles tokenizer_files_;
   Layout layout_ = kLayouts[0];

@@ -104,6 +104,7 @@ class PackedDirectory final : public SpqrCheckpoint {
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return "SpQR packed"; }
+  std::string where() const override { return directory_.string(); }
   const SpqrFormat& packed_format() const override { return format_; }
 
   void read(std::string_view name, float* out) const override {

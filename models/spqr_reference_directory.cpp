@@ -222,6 +222,7 @@ class NotQuantized final : public Checkpoint {
   const TokenizerFiles& tokenizer_files() const override { return tokenizer_files_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return "SpQR reference"; }
+  std::string where() const override { return path_.string(); }
 
   void read(std::string_view name, float* out) const override {
     const auto it = stored_.find(name);
@@ -253,6 +254,7 @@ class ReferenceDirectory final : public SpqrCheckpoint {
   const TokenizerFiles& tokenizer_files() const override { return dense_->tokenizer_files(); }
   const std::vector<CheckpointTensor>& tensors() const override { return dense_->tensors(); }
   std::string format() const override { return dense_->format(); }
+  std::string where() const override { return dense_->where(); }
   void read(std::string_view name, float* out) const override { dense_->read(name, out); }
   const SpqrFormat& packed_format() const override { return format_; }
 

@@ -1,6 +1,6 @@
 #include "runtime/block_weights.h"
 
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,18 +10,11 @@ namespace spqr {
 
 std::vector<float> read_tensor(const Checkpoint& checkpoint, const std::string& name,
                                const std::vector<std::int64_t>& shape) {
-  const CheckpointTensor* tensor = checkpoint.find(name);
-  if (tensor == nullptr) {
-    throw std::runtime_error(fmt::format(
-        "the {} checkpoint has no tensor {}, which its configuration asks for", checkpoint.format(), name));
-  }
-  if (tensor->shape != shape) {
-    throw std::runtime_error(fmt::format("tensor {} has shape [{}], expected [{}] from the configuration",
-                                         name, fmt::join(tensor->shape, ", "), fmt::join(shape, ", ")));
-  }
+  checkpoint.require_shape(name, shape);
   std::vector<float> values = checkpoint.read(name);
   if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-    throw std::runtime_error(fmt::format("tensor {} holds values that are not finite", name));
+    throw std::runtime_error(
+        fmt::format("{}: tensor {} holds values that are not finite", checkpoint.where(), name));
   }
   return values;
 }

@@ -140,11 +140,11 @@ class Import {
   }
 
   void write_vector(const std::string& name) {
-    const CheckpointTensor* tensor = source_->find(name);
-    if (tensor == nullptr || tensor->shape.size() != 1)
-      throw std::runtime_error(fmt::format("{}: has no vector {}", job_.model.string(), name));
-    const std::vector<float> values = read_tensor(*source_, name, tensor->shape);
-    writer_->add_dense(name, {values.data(), DType::f32, tensor->shape});
+    const std::vector<std::int64_t>& shape = source_->at(name).shape;
+    if (shape.size() != 1)
+      throw std::runtime_error(fmt::format("{}: tensor {} is no vector", source_->where(), name));
+    const std::vector<float> values = read_tensor(*source_, name, shape);
+    writer_->add_dense(name, {values.data(), DType::f32, shape});
   }
 
   std::string quantization_json() const {

@@ -214,12 +214,11 @@ ModuleSink Pipeline::writing_sink() {
 void Pipeline::write_vectors(const std::vector<std::string>& names, BlockWeights& weights) {
   for (const std::string& name : names) {
     if (writer_->has(name)) continue;
-    const CheckpointTensor* tensor = checkpoint_->find(name);
-    if (tensor == nullptr || tensor->shape.size() != 1)
-      throw std::runtime_error(
-          fmt::format("the {} checkpoint has no vector {}", checkpoint_->format(), name));
-    const std::span<const float> values = weights.vector(name, tensor->shape[0]);
-    writer_->add_dense(name, {values.data(), DType::f32, tensor->shape});
+    const std::vector<std::int64_t>& shape = checkpoint_->at(name).shape;
+    if (shape.size() != 1)
+      throw std::runtime_error(fmt::format("{}: tensor {} is no vector", checkpoint_->where(), name));
+    const std::span<const float> values = weights.vector(name, shape[0]);
+    writer_->add_dense(name, {values.data(), DType::f32, shape});
   }
 }
 

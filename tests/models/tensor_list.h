@@ -20,6 +20,7 @@ class TensorList final : public Checkpoint {
   const TokenizerFiles& tokenizer_files() const override { return none_; }
   const std::vector<CheckpointTensor>& tensors() const override { return tensors_; }
   std::string format() const override { return "list"; }
+  std::string where() const override { return "list"; }
   void read(std::string_view name, float* out) const override {
     const CheckpointTensor* tensor = find(name);
     if (tensor == nullptr) throw std::runtime_error("no tensor " + std::string(name));

@@ -253,6 +253,34 @@ TEST_CASE("quantize: a tokenizer with more tokens than the embedding has rows is
   }
 }
 
+TEST_CASE("quantize: tensors that are missing or of another shape are named with their checkpoint") {
+  const std::filesystem::path golden = std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-mha";
+  const TemporaryDirectory directory;
+  const auto refused = [&](const std::string& config, std::string weights, const std::string& name,
+                           const std::string& other, const std::string& what) {
+    if (const std::size_t at = weights.find(name); at != std::string::npos)
+      weights.replace(at, name.size(), other);
+    const TemporaryDirectory model;
+    model.write("config.json", config);
+    model.write("model.safetensors", weights);
+    QuantizeJob job = stories_job(directory.path() / "q.spqr", {{"scheme", "rtn"}});
+    job.model = model.path();
+    job.tokenizer.clear();
+    const std::string message = message_of([&] { quantize(job); });
+    CHECK_MESSAGE(message.starts_with(model.path().string() + ": " + what), message);
+  };
+  const std::string config = read_bytes(golden / "config.json");
+  const std::string weights = read_bytes(golden / "model.safetensors");
+  refused(config, weights, "layers.1.input_layernorm.weight", "layers.1.output_layernor.weight",
+          "has no tensor model.layers.1.input_layernorm.weight");
+  refused(config, weights, "layers.1.mlp.up_proj.weight", "layers.1.mlp.uq_proj.weight",
+          "has no tensor model.layers.1.mlp.up_proj.weight");
+  std::string smaller = config;
+  smaller.replace(smaller.find("\"vocab_size\": 384"), 17, "\"vocab_size\": 383");
+  refused(smaller, weights, "none", "",
+          "tensor model.embed_tokens.weight has shape [384, 64], expected [383, 64]");
+}
+
 TEST_CASE("a warning that quantizing twice loses quality, where it happens") {
   const TemporaryDirectory directory;
   QuantizeJob job;
