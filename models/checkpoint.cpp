@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <stdexcept>
 
@@ -9,6 +11,8 @@
 #include "models/hf_checkpoint.h"
 #include "models/llama2c_checkpoint.h"
 #include "models/meta_checkpoint.h"
+#include "models/safetensors.h"
+#include "models/spqr_container.h"
 #include "models/stored_types.h"
 #include "models/torch_file.h"
 
@@ -20,18 +24,33 @@ namespace fs = std::filesystem;
 // The first bytes of a file, as text; shorter where the file is.
 std::string first_bytes(const fs::path& path, std::size_t count) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
+  if (!file)
+    throw std::runtime_error(fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
   std::string bytes(count, '\0');
   file.read(bytes.data(), static_cast<std::streamsize>(count));
   bytes.resize(static_cast<std::size_t>(file.gcount()));
   return bytes;
 }
 
+// Both begin alike; a file that is cut off is taken for what it is more often.
+bool is_spqr_file(const fs::path& path) {
+  try {
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    const auto format = file.metadata().find(container::kFormatKey);
+    return format != file.metadata().end() && format->second == container::kFormat;
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
 // Containers that people have and that this does not read, by how they begin.
 void refuse_known_others(const fs::path& path, const std::string& start) {
   const char* what = nullptr;
-  if (start.size() > 8 && start[8] == '{')
-    what = "a safetensors file: give the directory that holds it and its config.json";
+  if (start.size() > 8 && start[8] == '{') {
+    what = is_spqr_file(path)
+               ? "a .spqr file already, which spqr-run runs: give the checkpoint it was made of"
+               : "a safetensors file: give the directory that holds it and its config.json";
+  }
   if (is_torch_file(start)) what = "a PyTorch file: give the directory that holds it and its config.json";
   for (const char* old : {"lmgg", "fmgg", "tjgg"}) {
     if (start.starts_with(old))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -110,7 +111,7 @@ std::string read_small_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::string bytes(static_cast<std::size_t>(size), '\0');
   if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
-    throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
+    throw std::runtime_error(fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
   }
   return bytes;
 }

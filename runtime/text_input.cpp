@@ -22,7 +22,8 @@ std::string read_text(const std::filesystem::path& path) {
   if (!in)
     throw std::runtime_error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
   std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) throw std::runtime_error(fmt::format("{}: cannot be read", path.string()));
+  if (in.bad())
+    throw std::runtime_error(fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
   return text;
 }
 

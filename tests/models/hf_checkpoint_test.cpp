@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include "models/config.h"
 #include "models/tokenizer_files.h"
 #include "tests/models/files.h"
@@ -141,6 +144,19 @@ TEST_CASE("Hugging Face directory: what is missing has a sentence") {
   directory.write("config.json", quantized.dump());
   CHECK(contains(open_error(directory), "quant_method 'spqr'"));
   CHECK(contains(message_of([&] { open_checkpoint(directory.path() / "absent", {}); }), "no such file"));
+}
+
+TEST_CASE("files that cannot be read are refused with the system's reason") {
+  const TemporaryDirectory directory;
+  // A socket exists and cannot be opened, by nobody.
+  const std::filesystem::path path = directory.path() / "socket";
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  CHECK(message_of([&] { open_checkpoint(path, {}); }) ==
+        path.string() + ": cannot be read: No such device or address");
+  ::close(fd);
 }
 
 TEST_CASE("tokenizer files: vocab.json with merges.txt where there is no tokenizer.json") {

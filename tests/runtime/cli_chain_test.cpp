@@ -44,6 +44,7 @@ TEST_CASE("a model with its tokenizer, quantized, tells its story; interrupted, 
   const Arguments greedy{"-m", model, "-p", "Once upon a time", "--temp", "0", "-t", "2"};
   Arguments few = greedy;
   few.insert(few.end(), {"-n", "11"});
+  check_refused("spqr-quantize", {model, model + "2", "--scheme", "rtn"}, 1, "is a .spqr file already");
   // As llama2.c has it.
   CHECK(run("spqr-run", few).out == "Once upon a time, there was a little girl named Lily.\n");
 
