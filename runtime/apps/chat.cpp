@@ -18,7 +18,6 @@
 namespace spqr {
 namespace {
 
-constexpr int kExitInterrupted = 130;  // as shells count a Ctrl-C
 constexpr std::string_view kQuotes = "\"\"\"";
 
 // Colour sequences; empty where there is to be no colour (no-color.org).

@@ -12,6 +12,7 @@ namespace spqr {
 inline constexpr int kExitGood = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;  // as shells count a Ctrl-C
 
 // Adds -h/--help and --version, parses, rejects positional arguments beyond those that `options` names, and
 // calls `body`. Exceptions become one line on standard error:

@@ -52,6 +52,8 @@ DatasetOptions dataset_options(const cxxopts::ParseResult& parsed) {
 struct Input {
   std::string dataset;
   TokenWindows text;
+
+  std::int64_t window() const { return static_cast<std::int64_t>(text.windows.front().size()); }
 };
 
 // Reads and tokenizes before the model's memory is planned: the window decides the context.
@@ -80,6 +82,35 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
   return {options.name, load_windows(options, *tokenizer)};
 }
 
+void print_json(const Session& session, const Input& input, const Perplexity& result, double seconds) {
+  const std::int64_t window = input.window();
+  const PartSize blocks = inspect(session.file(), window).blocks;
+  const nlohmann::json object = {{"perplexity", result.perplexity},
+                                 {"standard_error", result.standard_error},
+                                 {"windows", result.windows},
+                                 {"interrupted", result.interrupted},
+                                 {"tokens", result.windows * window},
+                                 {"predicted_tokens", result.predicted_tokens},
+                                 {"text_tokens", input.text.tokens},
+                                 {"seconds", seconds},
+                                 {"dataset", input.dataset},
+                                 {"context", window},
+                                 {"backend", session.backend_name()},
+                                 {"model", session.file().path().filename().string()},
+                                 {"bits_per_weight", blocks.formula_bits_per_weight()},
+                                 {"outlier_share", blocks.outlier_share()}};
+  print(fmt::format("{}\n", to_text(object)));
+}
+
+void print_text(const Input& input, const Perplexity& result, double seconds) {
+  const std::string windows = result.interrupted
+                                  ? fmt::format("{} of {}", result.windows, input.text.windows.size())
+                                  : fmt::format("{}", result.windows);
+  print(fmt::format("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens{}, {:.1f} s\n",
+                    result.perplexity, result.standard_error, windows, input.window(),
+                    result.interrupted ? ", interrupted" : "", seconds));
+}
+
 int run(const cxxopts::ParseResult& parsed) {
   SessionOptions opening = session_options(parsed);
   const bool json = parsed.count("json") > 0;
@@ -91,7 +122,7 @@ int run(const cxxopts::ParseResult& parsed) {
   }
   install_interrupt_handler();
   const Input input = read_input(parsed, opening);
-  const auto window = static_cast<std::int64_t>(input.text.windows.front().size());
+  const std::int64_t window = input.window();
   opening.context = window;
   if (parsed.count("batch-size") == 0) opening.batch = std::min<std::int64_t>(window, 2048);
   opening.logits_tokens = std::min(kLogitsTokens, window);
@@ -109,30 +140,13 @@ int run(const cxxopts::ParseResult& parsed) {
     const Stopwatch watch(seconds);
     result = evaluate_perplexity(session, input.text.windows, progress, interrupted);
   }
-  if (result.interrupted)
-    throw std::runtime_error(
-        fmt::format("interrupted after {} of {} windows", result.windows, input.text.windows.size()));
-  if (json) {
-    const PartSize blocks = inspect(session.file(), window).blocks;
-    const nlohmann::json object = {{"perplexity", result.perplexity},
-                                   {"standard_error", result.standard_error},
-                                   {"windows", result.windows},
-                                   {"tokens", result.windows * window},
-                                   {"predicted_tokens", result.predicted_tokens},
-                                   {"text_tokens", input.text.tokens},
-                                   {"seconds", seconds},
-                                   {"dataset", input.dataset},
-                                   {"context", window},
-                                   {"backend", session.backend_name()},
-                                   {"model", opening.model.filename().string()},
-                                   {"bits_per_weight", blocks.formula_bits_per_weight()},
-                                   {"outlier_share", blocks.outlier_share()}};
-    print(fmt::format("{}\n", to_text(object)));
-  } else {
-    print(fmt::format("perplexity {:.4f} +- {:.4f} over {} windows of {} tokens, {:.1f} s\n",
-                      result.perplexity, result.standard_error, result.windows, window, seconds));
+  const int status = !result.interrupted ? kExitGood : terminated() != 0 ? terminated() : kExitInterrupted;
+  if (result.windows == 0) {
+    fmt::print(stderr, "spqr-perplexity: interrupted before the first window was evaluated\n");
+    return status;
   }
-  return kExitGood;
+  json ? print_json(session, input, result, seconds) : print_text(input, result, seconds);
+  return status;
 }
 
 }  // namespace

@@ -23,7 +23,6 @@ constexpr const char* kDescription =
     "over one\n"
     "that is SpQR already.\n"
     "Presets set bits, beta1, beta2 and target bits of SpQR together; single options override them.\n";
-constexpr int kExitInterrupted = 130;
 
 // Options that resolve_quantize_options() knows; those without a value are flags.
 constexpr std::array kValueOptions{"scheme",
