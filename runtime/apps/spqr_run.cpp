@@ -26,10 +26,10 @@ void add_run_options(cxxopts::Options& options) {
       "f,file", "a file with the prompt, whose last newline is left out", cxxopts::value<std::string>())(
       "n,predict", "tokens to generate; -1: until the model ends or the context is full",
       cxxopts::value<std::int64_t>()->default_value("-1"))(
-      "e,escape", "\\n, \\t, \\\", \\\\ and \\xHH in -p are escapes")(
+      "e,escape", "\\n, \\t, \\\", \\\\ and \\xHH in -p and --stop are escapes")(
       "parse-special", "special tokens written in the prompt are recognised; otherwise they are plain text")(
       "no-display-prompt", "print only what is generated")("ignore-eos",
-                                                           "go on after the model's end of text")(
+                                                           "never choose the model's end of text")(
       "r,stop", "text that ends generation; may be given several times",
       cxxopts::value<std::vector<std::string>>())(
       "context-shift", "when the context is full, forget the older half of it and go on")(
@@ -46,17 +46,6 @@ void add_run_options(cxxopts::Options& options) {
       cxxopts::value<std::string>())("chat-template",
                                      "the model's own; otherwise its NAME, or a FILE with it in Jinja",
                                      cxxopts::value<std::string>());
-}
-
-GenerateOptions generate_options(const cxxopts::ParseResult& parsed) {
-  GenerateOptions options;
-  options.max_tokens = parsed["predict"].as<std::int64_t>();
-  if (options.max_tokens < -1)
-    throw UsageError(fmt::format("-n is {}, expected 0 or more, or -1", options.max_tokens));
-  options.ignore_eos = parsed.count("ignore-eos") > 0;
-  options.context_shift = parsed.count("context-shift") > 0;
-  if (parsed.count("stop") > 0) options.stop = parsed["stop"].as<std::vector<std::string>>();
-  return options;
 }
 
 // C's simple escapes and \xHH; anything else behind a backslash stays as it is.
@@ -87,6 +76,18 @@ std::string unescape(const std::string& text) {
     }
   }
   return out;
+}
+
+GenerateOptions generate_options(const cxxopts::ParseResult& parsed) {
+  GenerateOptions options;
+  options.max_tokens = parsed["predict"].as<std::int64_t>();
+  if (options.max_tokens < -1)
+    throw UsageError(fmt::format("-n is {}, expected 0 or more, or -1", options.max_tokens));
+  options.ignore_eos = parsed.count("ignore-eos") > 0;
+  options.context_shift = parsed.count("context-shift") > 0;
+  if (parsed.count("stop") > 0) options.stop = parsed["stop"].as<std::vector<std::string>>();
+  if (parsed.count("escape") > 0) std::ranges::transform(options.stop, options.stop.begin(), unescape);
+  return options;
 }
 
 std::string text_of(const cxxopts::ParseResult& parsed, const char* name) {

@@ -215,6 +215,12 @@ TEST_CASE("escapes in the prompt are understood when asked for") {
   };
   CHECK(prompt_tokens({}) == "a\\nb\\x41\\\\\n");
   CHECK(prompt_tokens({"-e"}) == "a\nbA\\\n");
+  // The story's first paragraph.
+  const Finished stopped =
+      run("spqr-run", models().greedy({"-p", "Once upon a time", "-e", "--stop", "\\n", "--json"}));
+  const auto object = nlohmann::json::parse(stopped.out);
+  CHECK(object.at("finish_reason") == "stop");
+  CHECK(object.at("text").get<std::string>().ends_with("too high."));
 }
 
 TEST_CASE("a seed gives one text, whatever the number of threads") {
