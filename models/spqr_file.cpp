@@ -276,7 +276,9 @@ SpqrFile SpqrFile::parse(FileBytes bytes, const std::filesystem::path& name) {
   state->file = SafetensorsFile::parse(std::move(bytes), name.string());
   state->check_kind();
   state->info.config_json = state->metadata(container::kConfigKey);
-  state->info.quantization_json = state->metadata(container::kQuantizationKey);
+  if (const auto said = state->file.metadata().find(container::kQuantizationKey);
+      said != state->file.metadata().end())
+    state->info.quantization_json = said->second;
   state->read_checksums();
   state->read_tokenizer();
   state->read_matrices();

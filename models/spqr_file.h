@@ -20,7 +20,7 @@ namespace spqr {
 struct SpqrFileInfo {
   std::string config_json;
   TokenizerFiles tokenizer_files;
-  std::string quantization_json;  // every option, calibration source, results per matrix, tool version
+  std::string quantization_json = "{}";  // every option, calibration source, results per matrix, tool version
 };
 
 struct SpqrOpenOptions {

@@ -13,7 +13,17 @@ namespace {
 
 class SpqrWeights final : public WeightSource {
  public:
-  explicit SpqrWeights(const SpqrFile& file) : file_(file) {}
+  explicit SpqrWeights(const SpqrFile& file)
+      : file_(file), config_(parse_config(file.info().config_json, file.path().string() + ": config")) {
+    // Running some of the blocks only would give nonsense.
+    for (const LinearGroupSpec& group : block_linears(config_, config_.num_hidden_layers)) {
+      for (const std::string& module : group.modules) {
+        if (file_.find_module(module) != nullptr)
+          fail(fmt::format("holds '{}', but its configuration has {} layers (num_hidden_layers)", module,
+                           config_.num_hidden_layers));
+      }
+    }
+  }
 
   LinearGroup linear_group(std::span<const std::string> modules, std::span<const std::int64_t> m,
                            std::int64_t n) override {
@@ -72,11 +82,11 @@ class SpqrWeights final : public WeightSource {
     return *module;
   }
   const SpqrFileModule* tied_embedding() const {
-    const ModelConfig config = parse_config(file_.info().config_json, file_.path().string() + ": config");
-    return config.tie_word_embeddings ? file_.find_module(embedding_module(config)) : nullptr;
+    return config_.tie_word_embeddings ? file_.find_module(embedding_module(config_)) : nullptr;
   }
 
   const SpqrFile& file_;
+  ModelConfig config_;
   std::map<std::string, std::vector<float>, std::less<>> wide_;
 };
 

@@ -43,7 +43,8 @@ inline std::vector<std::uint32_t> reversed(std::int64_t n) {
 inline const std::vector<float> kNorm(33, 1.5F);
 
 inline SpqrFileInfo some_info() {
-  return {R"({"model_type": "llama"})",
+  return {R"({"model_type": "llama", "hidden_size": 33, "intermediate_size": 4, "num_hidden_layers": 1,
+              "num_attention_heads": 1, "head_dim": 2, "vocab_size": 3})",
           {{"tokenizer.json", "{\"a\": 1}"}, {"empty", ""}},
           R"({"scheme": "spqr"})"};
 }

@@ -207,10 +207,10 @@ TEST_CASE("spqr file: an embedding is the head only where the configuration says
     SpqrFileWriter writer(folder / "model.spqr", "f", false);
     writer.add_dense("model.embed_tokens.weight", {kNorm.data(), DType::f32, {3, 11}});
     SpqrFileInfo info = some_info();
-    info.config_json = fmt::format(
-        R"({{"model_type": "llama", "hidden_size": 11, "intermediate_size": 4, "num_hidden_layers": 1,
-             "num_attention_heads": 1, "head_dim": 2, "vocab_size": 3, "tie_word_embeddings": {}}})",
-        tied);
+    auto config = nlohmann::json::parse(info.config_json);
+    config["hidden_size"] = 11;
+    config["tie_word_embeddings"] = tied;
+    info.config_json = config.dump();
     writer.finish(info);
     const SpqrFile file = SpqrFile::open(folder / "model.spqr", {});
     const auto source = make_weight_source(file);
@@ -223,6 +223,27 @@ TEST_CASE("spqr file: an embedding is the head only where the configuration says
                            std::runtime_error);
     }
   }
+}
+
+TEST_CASE("spqr file: blocks beyond those of the configuration are refused by name") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory.path() / "model.spqr";
+  SpqrFileWriter writer(path, "f", false);
+  writer.add_dense("model.layers.0.self_attn.q_proj.weight", {kNorm.data(), DType::f32, {3, 11}});
+  writer.add_dense("model.layers.1.self_attn.v_proj.weight", {kNorm.data(), DType::f32, {3, 11}});
+  writer.finish(some_info());
+  CHECK_THROWS_WITH_AS(make_weight_source(SpqrFile::open(path, {})),
+                       doctest::Contains("model.spqr: holds 'model.layers.1.self_attn.v_proj', but its "
+                                         "configuration has 1 layers (num_hidden_layers)"),
+                       std::runtime_error);
+}
+
+TEST_CASE("spqr file: how it was quantized need not be said") {
+  const TemporaryDirectory directory;
+  const fs::path path = written(directory.path());
+  write_bytes(path, with_header(read_bytes(path),
+                                [](auto& header) { header["__metadata__"].erase("quantization"); }));
+  CHECK(SpqrFile::open(path, {.verify = true}).info().quantization_json == "{}");
 }
 
 TEST_CASE("spqr file: biases and vectors of 16 bits are widened") {
