@@ -170,6 +170,7 @@ void Pipeline::open_writer() {
     const ModuleReport noted = module_report(nlohmann::json::parse(json));
     noted_[noted.module] = noted;
   }
+  while (finished_blocks_ < layers() && block_written(finished_blocks_)) ++finished_blocks_;
   if (!calibrates) return;
   const std::filesystem::path spill = job_.activations_on_disk ? job_.out.string() + ".activations" : "";
   calibrator_ = std::make_unique<BlockCalibrator>(config_, *backend_, std::move(calibration_.sequences),
@@ -261,7 +262,6 @@ void Pipeline::report_resumed(const std::string& module) {
 
 // The activations go through a block that the interrupted run finished, as the file has it.
 void Pipeline::resume_block(std::int64_t layer) {
-  ++finished_blocks_;
   doing_ = fmt::format("block {}", layer);
   double modules = 0;
   BlockWeights weights(*checkpoint_);

@@ -33,6 +33,22 @@ TEST_CASE("resume: goes on after the last finished block, to the same bytes") {
   }
 }
 
+TEST_CASE("resume: interrupted while it goes through finished blocks, all of these count") {
+  const TemporaryDirectory directory;
+  QuantizeJob job = stories_job(directory.path() / "q.spqr", {});
+  quantize_interrupted(job, 1 + 2 * 7 + 3);  // in the third block
+  job.resume = true;
+  TestObserver observer;
+  observer.modules_until_stop = 1 + 7;  // the first block's
+  std::string said;
+  try {
+    quantize_model(job, observer);
+  } catch (const QuantizeCancelled& cancelled) {
+    said = cancelled.what();
+  }
+  CHECK(said == "interrupted after 2 of 5 blocks; --resume goes on from there");
+}
+
 TEST_CASE("resume: with target bits, in the sweep and in the last pass, to the same bytes") {
   const TemporaryDirectory directory;
   QuantizeJob job = stories_job(directory.path() / "q.spqr", {{"target-bits", "4.3"}});
