@@ -14,17 +14,13 @@ Session::Session(const SessionOptions& options)
       file_(SpqrFile::open(options.model, {.mmap = true, .verify = false})),
       logits_tokens_(options.logits_tokens) {
   const ModelConfig config = parse_config(file_.info().config_json, options.model.string());
-  if (options.context > config.max_position_embeddings) {
-    throw std::runtime_error(
-        fmt::format("a context of {} tokens: the model was made for {}; give -c {} or less", options.context,
-                    config.max_position_embeddings, config.max_position_embeddings));
-  }
+  const std::int64_t context = std::min(options.context, config.max_position_embeddings);
   // No larger than what can be asked of it, or small contexts would pay for large batches.
-  batch_ = std::min(options.batch, options.context > 0 ? options.context : config.max_position_embeddings);
+  batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);
   backend_ = make_backend(options.backend, {options.threads, options.activations});
   plan_ = plan_memory(
       memory_needs(config, file_.file_bytes(), *backend_, options.cache_dtype, batch_, logits_tokens_),
-      options.context, config.max_position_embeddings, available_);
+      context, config.max_position_embeddings, available_);
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();

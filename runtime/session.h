@@ -25,8 +25,9 @@ struct SessionOptions {
   std::string backend = "auto";
   int threads = 0;  // 0: one per core
   ActivationType activations = ActivationType::int8;
-  std::int64_t context = 0;  // tokens of KV cache; 0: the smallest of the model's maximum, 4096 and what fits
-  std::int64_t batch = 512;  // tokens that one forward pass takes at most
+  // Tokens of KV cache, at most the model's maximum; 0: the smallest of that, 4096 and what fits
+  std::int64_t context = 0;
+  std::int64_t batch = 512;        // tokens that one forward pass takes at most
   std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once
   DType cache_dtype = DType::f16;
   bool mmap = true;

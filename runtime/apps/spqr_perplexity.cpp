@@ -15,6 +15,7 @@ namespace {
 using namespace spqr;
 
 constexpr std::int64_t kLogitsTokens = 256;
+constexpr std::int64_t kDefaultWindow = 2048;
 
 void add_perplexity_options(cxxopts::Options& options) {
   options.add_options()("dataset", "how the file is read: wikitext2, ptb, ptb-new, c4, c4-new or text",
@@ -74,7 +75,10 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
   }
   DatasetOptions options = dataset_options(parsed);
   options.window =
-      opening.context > 0 ? opening.context : std::min<std::int64_t>(2048, config.max_position_embeddings);
+      std::min(opening.context > 0 ? opening.context : kDefaultWindow, config.max_position_embeddings);
+  if (opening.context > options.window)
+    fmt::print(stderr, "warning: -c {} is more than the model was made for; windows have {} tokens\n",
+               opening.context, options.window);
   if (options.window < 2) throw UsageError("-c is 1, expected windows of two tokens or more");
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(file.info().tokenizer_files);
   if (tokenizer == nullptr)

@@ -260,6 +260,9 @@ int run(const cxxopts::ParseResult& parsed) {
   install_interrupt_handler();
 
   Session session(opening);
+  if (opening.context > session.context())
+    fmt::print(stderr, "warning: -c {} is more than the model was made for; the context is {} tokens\n",
+               opening.context, session.context());
   if (!cache_file.empty() && std::filesystem::exists(cache_file)) load_prompt_cache(session, cache_file);
   const std::vector<std::int32_t> loaded(session.ids().begin(), session.ids().end());
   const bool single_turn = parsed.count("single-turn") > 0;

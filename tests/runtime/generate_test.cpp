@@ -295,7 +295,7 @@ TEST_CASE("models without a tokenizer take and give ids") {
 
 TEST_CASE("sessions refuse what they cannot do, with a sentence") {
   const Stories stories;
-  CHECK_THROWS_AS(Session({.model = stories.path(), .context = 100'000}), std::runtime_error);
+  CHECK(Session({.model = stories.path(), .context = 100'000}).context() == 512);
   CHECK_THROWS_AS(Session({.model = "/nowhere.spqr"}), std::runtime_error);
   Session session({.model = stories.path(), .context = 8});
   Sampler sampler(greedy());

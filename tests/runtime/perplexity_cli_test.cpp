@@ -58,6 +58,16 @@ TEST_CASE("spqr-perplexity: what was measured until Ctrl-C is printed, as a part
   }
 }
 
+TEST_CASE("spqr-perplexity: windows are no longer than the model was made for, with a warning") {
+  const Stories stories;
+  const Finished result =
+      run("spqr-perplexity", {"-m", stories.file("stories.spqr"), "-f", stories.file("stories.txt"), "-c",
+                              "1000", "--windows", "1"});
+  CHECK(result.status == 0);
+  CHECK(contains(result.out, "1 windows of 512 tokens"));
+  CHECK(contains(result.err, "warning: -c 1000 is more than the model was made for; windows have 512"));
+}
+
 TEST_CASE("spqr-perplexity --json: an object with what was counted until Ctrl-C") {
   const Stories stories;
   Finished result;
