@@ -4,10 +4,9 @@
 
 namespace spqr {
 
-void add_session_options(cxxopts::Options& options) {
+void add_session_options(cxxopts::Options& options, const char* context) {
   options.add_options()("m,model", "the .spqr file", cxxopts::value<std::string>())(
-      "c,ctx-size", "tokens of context; 0: the smallest of the model's maximum, 4096 and what fits memory",
-      cxxopts::value<std::int64_t>()->default_value("0"))(
+      "c,ctx-size", context, cxxopts::value<std::int64_t>()->default_value("0"))(
       "b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))(
       "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
       "activations", "of the products of up to 4 tokens with packed weights: int8 or f32",

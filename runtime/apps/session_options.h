@@ -8,8 +8,11 @@
 
 namespace spqr {
 
-// -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --verify
-void add_session_options(cxxopts::Options& options);
+// -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --verify. `context`: the help of -c.
+void add_session_options(
+    cxxopts::Options& options,
+    const char* context =
+        "tokens of context; 0: the smallest of the model's maximum, 4096 and what fits memory");
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
 

@@ -157,7 +157,8 @@ int run(const cxxopts::ParseResult& parsed) {
 
 int main(int argc, char** argv) {
   cxxopts::Options options("spqr-perplexity", "Measures how well a model predicts a text.");
-  spqr::add_session_options(options);
+  spqr::add_session_options(options,
+                            "tokens of a window; 0: 2048, or the model's maximum where that is less");
   add_perplexity_options(options);
   return spqr::run_tool(argc, argv, options, run);
 }

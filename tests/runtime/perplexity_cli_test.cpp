@@ -58,6 +58,12 @@ TEST_CASE("spqr-perplexity: what was measured until Ctrl-C is printed, as a part
   }
 }
 
+TEST_CASE("spqr-perplexity --help: -c is the size of a window") {
+  const Finished help = run("spqr-perplexity", {"--help"});
+  CHECK(contains(help.out, "tokens of a window; 0: 2048"));
+  CHECK_FALSE(contains(help.out, "4096"));
+}
+
 TEST_CASE("spqr-perplexity: windows are no longer than the model was made for, with a warning") {
   const Stories stories;
   const Finished result =
