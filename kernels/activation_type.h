@@ -1,4 +1,4 @@
-// In what arithmetic few tokens are multiplied with packed weights.
+// In what arithmetic activations are multiplied with packed weights.
 #pragma once
 
 #include <cstdint>
@@ -6,12 +6,12 @@
 
 namespace spqr {
 
-// int8: each span of up to 32 columns of x is rounded to 8 bits with a scale of its own and multiplied in
-// integers; outliers stay in f32.
-enum class ActivationType : std::uint8_t { f32, int8 };
+// int16: every 256 columns of x are rounded to 16 bits with a scale of their own and multiplied with the
+// codes in integers; outliers stay in f32.
+enum class ActivationType : std::uint8_t { f32, int16 };
 
 constexpr std::string_view name_of(ActivationType activations) {
-  return activations == ActivationType::f32 ? "f32" : "int8";
+  return activations == ActivationType::f32 ? "f32" : "int16";
 }
 
 }  // namespace spqr

@@ -135,7 +135,8 @@ class Backend {
 struct BackendOptions {
   int threads = 0;  // 0: one per core that this process may run on
   // Of few tokens with packed weights; where f32 is as fast, and in `reference`, it is f32 in any case.
-  ActivationType activations = ActivationType::int8;
+  ActivationType activations = ActivationType::int16;
+  std::string_view isa = "auto";  // `cpu`: a name of kernels/cpu/isa.h
 };
 
 // "reference" or "cpu"; "auto" is the fastest that is present. Throws std::invalid_argument for another name.

@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/threads.h"
+
 namespace spqr {
 namespace {
 
@@ -50,8 +52,7 @@ std::vector<float> dequantize(const SpqrParts& parts) {
     return parts.perm.empty() ? j : parts.perm[j];
   };
   std::vector<float> w(static_cast<std::size_t>(parts.m * parts.n));
-#pragma omp parallel for schedule(static)
-  for (std::int64_t row = 0; row < parts.m; ++row) {
+  parallel_for(parts.m, [&](std::int64_t row) {
     float* out = w.data() + row * parts.n;
     for (std::int64_t group = 0; group * group_columns < parts.n; ++group) {
       const std::int64_t at = group * parts.m + row;
@@ -71,11 +72,11 @@ std::vector<float> dequantize(const SpqrParts& parts) {
         out[original(j)] = scale * (static_cast<float>(parts.codes[row * parts.n + j]) - zero);
       }
     }
-    if (parts.row_offsets.empty()) continue;
+    if (parts.row_offsets.empty()) return;
     for (std::uint32_t i = parts.row_offsets[row]; i < parts.row_offsets[row + 1]; ++i) {
       out[original(parts.columns[i])] += parts.values[i];
     }
-  }
+  });
   return w;
 }
 

@@ -17,6 +17,11 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+[[noreturn]] void refuse_size(std::int64_t m, std::int64_t n) {
+  throw std::overflow_error("a packed matrix of " + std::to_string(m) + " x " + std::to_string(n) +
+                            " is larger than any file");
+}
+
 }  // namespace
 
 SpqrLayout::SpqrLayout(const SpqrFormat& format, std::int64_t m, std::int64_t n)
@@ -26,9 +31,7 @@ SpqrLayout::SpqrLayout(const SpqrFormat& format, std::int64_t m, std::int64_t n)
     throw std::invalid_argument("a packed matrix has at least one row and one column, not " +
                                 std::to_string(m) + " x " + std::to_string(n));
   }
-  const std::string too_large =
-      "a packed matrix of " + std::to_string(m) + " x " + std::to_string(n) + " is larger than any file";
-  if (m > kMaxExtent || n > kMaxExtent) throw std::overflow_error(too_large);
+  if (m > kMaxExtent || n > kMaxExtent) refuse_size(m, n);
   group_columns_ = format.group_columns(n);
   chunk_columns_ =
       format.beta1 == SpqrFormat::kWholeRow ? n : std::max(kMinChunkColumns, kMinChunkGroups * format.beta1);
@@ -37,7 +40,7 @@ SpqrLayout::SpqrLayout(const SpqrFormat& format, std::int64_t m, std::int64_t n)
   std::int64_t last = rest == 0 ? 0 : strip_bytes(rest);
   if (__builtin_mul_overflow(m / kStripRows, strip_bytes_, &bytes_) ||
       __builtin_add_overflow(last, kAlignment, &last) || __builtin_add_overflow(bytes_, last, &bytes_)) {
-    throw std::overflow_error(too_large);
+    refuse_size(m, n);
   }
   bytes_ = round_up(bytes_ - kAlignment, kAlignment);
 }

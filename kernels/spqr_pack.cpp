@@ -6,6 +6,7 @@
 #include "kernels/half.h"
 #include "kernels/spqr_layout.h"
 #include "kernels/spqr_matrix.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 namespace {
@@ -249,8 +250,7 @@ PackedMatrix pack(const SpqrParts& parts) {
   check(parts, factor);
 
   PackedMatrix packed{parts.format, parts.m, parts.n, factor, std::vector<std::byte>(layout.bytes()), {}, {}};
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t index = 0; index < layout.strips(); ++index) {
+  parallel_for(layout.strips(), [&](std::int64_t index) {
     const PackingStrip strip{layout,
                              parts,
                              factor,
@@ -259,7 +259,7 @@ PackedMatrix pack(const SpqrParts& parts) {
                              packed.dense.data() + layout.strip_offset(index)};
     for (std::int64_t group = 0; group < layout.groups(); ++group) pack_statistics(strip, group);
     for (std::int64_t unit = 0; unit < layout.units(); ++unit) pack_unit(strip, unit);
-  }
+  });
   if (!parts.columns.empty()) {
     packed.row_offsets = parts.row_offsets;
     packed.col_vals.resize(parts.columns.size());
@@ -278,8 +278,7 @@ SpqrParts unpack(const SpqrMatrix& matrix) {
   parts.m = matrix.m;
   parts.n = matrix.n;
   resize(parts);
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t index = 0; index < layout.strips(); ++index) {
+  parallel_for(layout.strips(), [&](std::int64_t index) {
     const UnpackingStrip strip{layout,
                                parts,
                                matrix.factor,
@@ -288,7 +287,7 @@ SpqrParts unpack(const SpqrMatrix& matrix) {
                                matrix.dense.data() + layout.strip_offset(index)};
     for (std::int64_t group = 0; group < layout.groups(); ++group) unpack_statistics(strip, group);
     for (std::int64_t unit = 0; unit < layout.units(); ++unit) unpack_unit(strip, unit);
-  }
+  });
   parts.row_offsets.assign(matrix.row_offsets.begin(), matrix.row_offsets.end());
   parts.columns.reserve(matrix.col_vals.size());
   parts.values.reserve(matrix.col_vals.size());

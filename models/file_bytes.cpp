@@ -16,6 +16,8 @@
 namespace spqr {
 namespace {
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20U;
+
 class OpenFile {
  public:
   explicit OpenFile(const std::filesystem::path& path)
@@ -72,8 +74,10 @@ FileBytes FileBytes::read(const std::filesystem::path& path) {
   FileBytes result;
   const std::size_t size = file.size();
   if (size == 0) return result;
-  void* memory = std::aligned_alloc(64, (size + 63) / 64 * 64);
+  void* memory = std::aligned_alloc(kHugePage, (size + kHugePage - 1) / kHugePage * kHugePage);
   if (memory == nullptr) throw std::bad_alloc();
+  // Weights are read from end to end: with pages of 4 KB a third of the time goes into finding these.
+  ::madvise(memory, size, MADV_HUGEPAGE);
   result.owner_ =
       std::shared_ptr<const void>(memory, [](const void* owned) { std::free(const_cast<void*>(owned)); });
   auto* bytes = static_cast<std::byte*>(memory);

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "kernels/half.h"
+#include "kernels/threads.h"
 #include "models/spqr_container.h"
 
 namespace spqr {
@@ -140,11 +141,10 @@ ModuleReport module_report(const nlohmann::json& object) {
 }
 
 void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, std::span<float> out) {
-#pragma omp parallel
-  {
+  parallel(matrix.m, [&](Indices& mine) {
     std::vector<float> row(perm.empty() ? 0 : static_cast<std::size_t>(matrix.n));
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < matrix.m; ++i) {
+    while (mine.next()) {
+      const std::int64_t i = mine.index();
       float* target = out.data() + i * matrix.n;
       if (perm.empty()) {
         dequantize_row(matrix, i, target);
@@ -153,7 +153,7 @@ void dequantize(const SpqrMatrix& matrix, std::span<const std::uint32_t> perm, s
       dequantize_row(matrix, i, row.data());
       for (std::size_t j = 0; j < perm.size(); ++j) target[perm[j]] = row[j];
     }
-  }
+  });
 }
 
 void report_packed(QuantizedModule& module) {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/threads.h"
+
 namespace spqr {
 namespace {
 
@@ -47,13 +49,12 @@ std::vector<double> window_losses(Session& session, const std::vector<std::int32
   std::vector<double> losses(window.size() - 1);
   session.rewind(0);
   const auto visit = [&](Matrix logits, std::int64_t first) {
-#pragma omp parallel for schedule(static)
-    for (std::int64_t t = 0; t < logits.rows; ++t) {
+    parallel_for(logits.rows, [&](std::int64_t t) {
       const auto next = static_cast<std::size_t>(first + t + 1);
-      if (next == window.size()) continue;
+      if (next == window.size()) return;
       losses[next - 1] = negative_log_likelihood(
           {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
-    }
+    });
   };
   session.visit_logits(window, visit, stop);
   return losses;

@@ -103,8 +103,9 @@ QuantizePlan plan_quantization(const ModelConfig& config, const QuantizeSettings
     // Factoring takes two squares in double precision beside H and the factor.
     plan.statistics = 4 * sizes.moments + 24 * sizes.largest_moments;
     plan.activations = 4 * elements(tokens, config.hidden_size);
-    plan.workspace =
-        BlockCalibrator::workspace(config, length) + backend.scratch_bytes(largest_shapes(config, length));
+    const LargestShapes largest = largest_shapes(config, length);
+    plan.workspace = BlockCalibrator::workspace(config, length) + backend.scratch_bytes(largest) +
+                     SecondMoments::scratch_bytes(largest.in_features, length);
     if (settings.target_bits) plan.store = 4 * layers * sizes.moments;
   }
   return plan;

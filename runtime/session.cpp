@@ -17,7 +17,7 @@ Session::Session(const SessionOptions& options)
   const std::int64_t context = std::min(options.context, config.max_position_embeddings);
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);
-  backend_ = make_backend(options.backend, {options.threads, options.activations});
+  backend_ = make_backend(options.backend, {options.threads, options.activations, options.isa});
   plan_ = plan_memory(
       memory_needs(config, file_.file_bytes(), *backend_, options.cache_dtype, batch_, logits_tokens_),
       context, config.max_position_embeddings, available_);

@@ -1,8 +1,6 @@
 #include "runtime/synthetic.h"
 
 #include <fmt/format.h>
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -15,6 +13,7 @@
 #include <utility>
 
 #include "kernels/half.h"
+#include "kernels/threads.h"
 #include "models/json.h"
 #include "models/model.h"
 #include "models/spqr_container.h"
@@ -65,15 +64,14 @@ void fill_codes(std::vector<std::uint8_t>& codes, std::int64_t rows, std::int64_
                 std::uint64_t seed) {
   codes.resize(static_cast<std::size_t>(rows * columns));
   const std::uint64_t mask = 0x0101010101010101U * ((1U << bits) - 1);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < rows; ++i) {
+  parallel_for(rows, [&](std::int64_t i) {
     Random random(seed, static_cast<std::uint64_t>(i));
     std::uint8_t* row = codes.data() + i * columns;
     for (std::int64_t j = 0; j < columns; j += 8) {
       const std::uint64_t eight = random.next() & mask;
       std::memcpy(row + j, &eight, static_cast<std::size_t>(std::min<std::int64_t>(8, columns - j)));
     }
-  }
+  });
 }
 
 // Values between low and high, each with up to a tenth more or less.
@@ -144,11 +142,10 @@ void fill_dense(QuantizedModule& module, std::int64_t m, std::int64_t n, Scheme 
   const std::size_t element = size_of(module.dense_dtype);
   module.dense.resize(static_cast<std::size_t>(m * n) * element);
   const float limit = kDeviation * std::sqrt(3.0F);
-#pragma omp parallel
-  {
+  parallel(m, [&](Indices& mine) {
     std::vector<float> row(static_cast<std::size_t>(n));
-#pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < m; ++i) {
+    while (mine.next()) {
+      const std::int64_t i = mine.index();
       Random random(seed, static_cast<std::uint64_t>(i));
       for (float& value : row) value = random.between(-limit, limit);
       std::uint8_t* out = module.dense.data() + static_cast<std::size_t>(i * n) * element;
@@ -160,7 +157,7 @@ void fill_dense(QuantizedModule& module, std::int64_t m, std::int64_t n, Scheme 
         f32_to_f16(row.data(), reinterpret_cast<std::uint16_t*>(out), row.size());
       }
     }
-  }
+  });
 }
 
 nlohmann::json llama_config(const Shape& shape) {
@@ -214,7 +211,7 @@ class SyntheticWriter {
         settings_(job.settings),
         config_json_(synthetic_config(shape)),
         config_(parse_config(config_json_, shape)) {
-    if (job.threads > 0) omp_set_num_threads(job.threads);
+    set_threads(job.threads);
     if (settle_head(settings_, config_)) config_json_ = untied_config(config_json_);
     if (settings_.target_bits && !settings_.target_of_preset) require_reachable(config_, settings_);
     const QuantizePlan plan = plan_synthetic(config_, settings_);

@@ -9,9 +9,8 @@
 #include <limits>
 
 #include "kernels/cpu/operations.h"
-#include "kernels/cpu/panels.h"
-#include "kernels/cpu/vector_kernels.h"
 #include "kernels/half.h"
+#include "kernels/threads.h"
 
 namespace spqr::cpu {
 namespace {
@@ -24,6 +23,7 @@ constexpr std::int64_t kSumTokens = 24;
 constexpr std::int64_t kFewRows = 8;
 
 struct Task {
+  const VectorKernels& kernels;
   const KvLayer& cache;
   const AttentionShape& shape;
   std::int64_t kv_head;
@@ -79,16 +79,16 @@ void score(const Task& task, const Scratch& scratch, const float* keys, std::int
   const std::int64_t d = task.shape.head_dim;
   if (task.rows() < kFewRows) {
     for (std::int64_t r = 0; r < task.rows(); ++r) {
-      vector_kernels().dot_rows(keys, count, scratch.queries + r * d, scratch.scores + r * kKeys, d);
+      task.kernels.dot_rows(keys, count, scratch.queries + r * d, scratch.scores + r * kKeys, d);
     }
     return;
   }
-  const Panels panels = pack_transposed(scratch.panels, keys, d, count);
+  const Panels panels = pack_transposed(task.kernels, scratch.panels, keys, d, count);
   for (std::int64_t key = 0; key < count; key += kPanelCols) {
     const std::int64_t blind =
         std::max<std::int64_t>(0, begin + key - task.first_position) * task.heads_per_kv;
     if (blind >= task.rows()) break;
-    multiply({scratch.scores + blind * kKeys + key, kKeys}, {scratch.queries + blind * d, d},
+    multiply(task.kernels, {scratch.scores + blind * kKeys + key, kKeys}, {scratch.queries + blind * d, d},
              task.rows() - blind, columns(panels, key, std::min(kPanelCols, count - key)), {0, d},
              Store::overwrite);
   }
@@ -100,7 +100,7 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
   const std::int64_t d = task.shape.head_dim;
   if (task.rows() < kFewRows) {
     for (std::int64_t r = 0; r < task.rows(); ++r) {
-      vector_kernels().add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
+      task.kernels.add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
     }
     return;
   }
@@ -110,8 +110,8 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
     const std::int64_t seen = std::min(count, task.first_position + t + tokens - begin);
     if (seen <= 0) continue;
     const std::int64_t row = t * task.heads_per_kv;
-    multiply({scratch.output + row * d, d}, {scratch.scores + row * kKeys, kKeys}, tokens * task.heads_per_kv,
-             panels, {0, seen}, Store::add);
+    multiply(task.kernels, {scratch.output + row * d, d}, {scratch.scores + row * kKeys, kKeys},
+             tokens * task.heads_per_kv, panels, {0, seen}, Store::add);
   }
 }
 
@@ -120,14 +120,14 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
 float scale_scores(const Task& task, float* scores, std::int64_t row, std::int64_t begin,
                    std::int64_t count) {
   const Matrix& alibi = task.shape.alibi;
-  if (alibi.data == nullptr) return vector_kernels().scale_max(task.shape.scale, scores, count);
+  if (alibi.data == nullptr) return task.kernels.scale_max(task.shape.scale, scores, count);
   const float* added = alibi.data + task.head(row) * alibi.cols + begin;
-  return vector_kernels().scale_add_max(task.shape.scale, added, scores, count);
+  return task.kernels.scale_add_max(task.shape.scale, added, scores, count);
 }
 
 // Turns the raw scores of keys begin .. begin + count into weights relative to the running maximum.
 void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::int64_t count) {
-  const VectorKernels& kernels = vector_kernels();
+  const VectorKernels& kernels = task.kernels;
   const std::int64_t d = task.shape.head_dim;
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     float* scores = scratch.scores + r * kKeys;
@@ -150,7 +150,7 @@ void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::i
   }
 }
 
-void run(const Task& task, const Scratch& scratch, float* out, const float* q, std::int64_t width) {
+void attend(const Task& task, const Scratch& scratch, float* out, const float* q, std::int64_t width) {
   const std::int64_t d = task.shape.head_dim;
   std::fill_n(scratch.output, task.rows() * d, 0.0F);
   std::fill_n(scratch.maxima, task.rows(), -std::numeric_limits<float>::infinity());
@@ -170,7 +170,7 @@ void run(const Task& task, const Scratch& scratch, float* out, const float* q, s
                count);
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
-    vector_kernels().scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);
+    task.kernels.scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);
   }
   for (std::int64_t t = 0; t < task.tokens; ++t) {
     std::memcpy(out + t * width + offset, scratch.output + t * row_floats,
@@ -184,21 +184,19 @@ std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, st
   return Scratch::floats(std::min(kQueryTokens, tokens) * heads_per_kv, head_dim);
 }
 
-void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
-               ThreadMemory& memory) {
+void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
+               const AttentionShape& shape) {
   const std::int64_t heads_per_kv = shape.heads / cache.kv_heads;
   const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
-  memory.reserve(attention_floats(q.rows, heads_per_kv, shape.head_dim));
-#pragma omp parallel for schedule(dynamic) collapse(2)
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    for (std::int64_t kv_head = 0; kv_head < cache.kv_heads; ++kv_head) {
-      const std::int64_t token = (blocks - 1 - block) * kQueryTokens;  // the last see most keys and go first
-      const std::int64_t tokens = std::min(kQueryTokens, q.rows - token);
-      const Task task{cache, shape, kv_head, heads_per_kv, first + token, tokens};
-      run(task, Scratch(memory.mine(), task.rows(), shape.head_dim), out.data + token * out.cols,
-          q.data + token * q.cols, q.cols);
-    }
-  }
+  run.memory.reserve(attention_floats(q.rows, heads_per_kv, shape.head_dim));
+  parallel_for(blocks * cache.kv_heads, [&](std::int64_t i) {
+    const std::int64_t token = (blocks - 1 - i / cache.kv_heads) * kQueryTokens;  // the last see most keys
+    const std::int64_t tokens = std::min(kQueryTokens, q.rows - token);
+    const Task task{run.kernels.vectors, cache,         shape, i % cache.kv_heads,
+                    heads_per_kv,        first + token, tokens};
+    attend(task, Scratch(run.memory.mine(), task.rows(), shape.head_dim), out.data + token * out.cols,
+           q.data + token * q.cols, q.cols);
+  });
 }
 
 }  // namespace spqr::cpu

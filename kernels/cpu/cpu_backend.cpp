@@ -1,13 +1,11 @@
 #include "kernels/cpu/cpu_backend.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "kernels/cpu/operations.h"
-#include "kernels/cpu/vector_kernels.h"
 #include "kernels/host_backend.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 namespace {
@@ -27,22 +25,25 @@ class Scratch {
 
 // y[t][j] = x[t][perm[j]]
 void gather(Matrix y, Matrix x, std::span<const std::uint32_t> perm) {
-#pragma omp parallel for schedule(static) if (x.rows > 1)
-  for (std::int64_t t = 0; t < x.rows; ++t) {
+  const auto gather_token = [&](std::int64_t t) {
     const float* in = x.data + t * x.cols;
     float* out = y.data + t * y.cols;
     for (std::size_t j = 0; j < perm.size(); ++j) out[j] = in[perm[j]];
-  }
+  };
+  parallel_for(x.rows, gather_token, x.rows > 1);
 }
 
-// Every operation begins with use_threads(): OpenMP keeps the number of threads per calling thread, and other
-// backends may have set theirs.
+// Every operation begins with use_threads(): their number belongs to the calling thread, and other backends
+// may have set theirs.
 class CpuBackend final : public HostBackend {
  public:
   explicit CpuBackend(const BackendOptions& options)
-      : threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
+      : threads_(options.threads > 0 ? options.threads : available_cores()),
         activations_(options.activations),
-        memory_(threads_) {}
+        kernels_(kernel_tables(isa_of(options.isa))),
+        memory_(threads_) {
+    if (kernels_.strips.multiply_int16 == nullptr) activations_ = ActivationType::f32;
+  }
 
   std::string_view name() const override { return "cpu"; }
 
@@ -50,15 +51,15 @@ class CpuBackend final : public HostBackend {
     const std::int64_t per_thread =
         std::max(cpu::linear_floats(largest.in_features, largest.tokens),
                  cpu::attention_floats(largest.tokens, largest.heads_per_kv, largest.head_dim));
-    // Normed and in another order; of one token also padded, in 8 bits, and with its sums and scales.
-    const std::int64_t inputs = 2 * (largest.tokens + 1) * largest.in_features;
+    const std::int64_t inputs = 2 * largest.tokens * largest.in_features +  // normed, and in another order
+                                cpu::input_floats(largest.in_features, largest.tokens);
     return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + inputs);
   }
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
     use_threads();
     for (std::size_t t = 0; t < ids.size(); ++t) {
-      cpu::weight_rows(table, ids[t], 1, x.data + static_cast<std::int64_t>(t) * x.cols);
+      cpu::weight_rows(kernels_, table, ids[t], 1, x.data + static_cast<std::int64_t>(t) * x.cols);
     }
   }
 
@@ -66,20 +67,19 @@ class CpuBackend final : public HostBackend {
     use_threads();
     const auto size = static_cast<std::int64_t>(norm.weight.size());
     const std::int64_t vectors = x.rows * x.cols / size;
-#pragma omp parallel for schedule(static) if (x.rows > 1)
-    for (std::int64_t r = 0; r < vectors; ++r) {
-      cpu::vector_kernels().rms_norm(y.data + r * size, x.data + r * size, norm.weight.data(), norm.eps,
-                                     size);
-    }
+    const auto norm_vector = [&](std::int64_t r) {
+      kernels_.vectors.rms_norm(y.data + r * size, x.data + r * size, norm.weight.data(), norm.eps, size);
+    };
+    parallel_for(vectors, norm_vector, x.rows > 1);
   }
 
   void layer_norm(Matrix y, Matrix x, const Norm& norm) override {
     use_threads();
-#pragma omp parallel for schedule(static) if (x.rows > 1)
-    for (std::int64_t t = 0; t < x.rows; ++t) {
-      cpu::vector_kernels().layer_norm(y.data + t * x.cols, x.data + t * x.cols, norm.weight.data(),
-                                       norm.bias.data(), norm.eps, x.cols);
-    }
+    const auto norm_token = [&](std::int64_t t) {
+      kernels_.vectors.layer_norm(y.data + t * x.cols, x.data + t * x.cols, norm.weight.data(),
+                                  norm.bias.data(), norm.eps, x.cols);
+    };
+    parallel_for(x.rows, norm_token, x.rows > 1);
   }
 
   void linear_group(std::span<const Matrix> ys, const LinearGroup& group, Matrix x,
@@ -112,33 +112,32 @@ class CpuBackend final : public HostBackend {
   void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                  const AttentionShape& shape) override {
     use_threads();
-    cpu::attention(out, q, cache, first, shape, memory_);
+    cpu::attention({kernels_, memory_}, out, q, cache, first, shape);
   }
 
   void swiglu(Matrix h, Matrix gate, Matrix up) override {
     use_threads();
-#pragma omp parallel for schedule(static) if (gate.rows > 1)
-    for (std::int64_t t = 0; t < gate.rows; ++t) {
+    const auto one_token = [&](std::int64_t t) {
       const std::int64_t offset = t * gate.cols;
-      cpu::vector_kernels().swiglu(h.data + offset, gate.data + offset, up.data + offset, gate.cols);
-    }
+      kernels_.vectors.swiglu(h.data + offset, gate.data + offset, up.data + offset, gate.cols);
+    };
+    parallel_for(gate.rows, one_token, gate.rows > 1);
   }
 
   void gelu(Matrix h, Matrix x) override {
     use_threads();
-#pragma omp parallel for schedule(static) if (x.rows > 1)
-    for (std::int64_t t = 0; t < x.rows; ++t) {
-      cpu::vector_kernels().gelu(h.data + t * x.cols, x.data + t * x.cols, x.cols);
-    }
+    const auto one_token = [&](std::int64_t t) {
+      kernels_.vectors.gelu(h.data + t * x.cols, x.data + t * x.cols, x.cols);
+    };
+    parallel_for(x.rows, one_token, x.rows > 1);
   }
 
  private:
-  void use_threads() const {
-    omp_set_num_threads(threads_);
-  }
+  void use_threads() const { set_threads(threads_); }
 
   void multiply(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, cpu::Store store) {
-    cpu::linear({ys, group.members, x, gather_for(group, x), store, activations_}, memory_, input_);
+    cpu::linear({kernels_, memory_}, {ys, group.members, x, gather_for(group, x), store, activations_},
+                input_);
   }
 
   // x in the packed members' column order; x itself where no member needs another.
@@ -151,12 +150,11 @@ class CpuBackend final : public HostBackend {
     return gathered;
   }
 
-  static bool is_packed(const Linear& weight) {
-    return std::holds_alternative<SpqrMatrix>(weight.weight);
-  }
+  static bool is_packed(const Linear& weight) { return std::holds_alternative<SpqrMatrix>(weight.weight); }
 
   int threads_;
   ActivationType activations_;
+  const KernelTables& kernels_;
   cpu::ThreadMemory memory_;
   SpqrInput input_;
   Scratch normed_;

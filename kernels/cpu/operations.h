@@ -1,5 +1,5 @@
 // The operations of the cpu backend that are more than a loop over vector_kernels.h. Shapes are those of
-// backend.h. All run on OpenMP's threads; results do not depend on their number.
+// backend.h. Work is shared among threads (threads.h); results do not depend on their number.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/kernel_tables.h"
+#include "kernels/cpu/panels.h"
 #include "kernels/cpu/spqr_input.h"
 
 namespace spqr::cpu {
@@ -29,9 +31,14 @@ class ThreadMemory {
   std::vector<std::vector<float>> pieces_;
 };
 
+// What operations compute with.
+struct Execution {
+  const KernelTables& kernels;
+  ThreadMemory& memory;
+};
+
 // ys[i] (+)= W_i x + b_i for all members.   x (tokens, n) for dense weights, `permuted` is it in the stored
 // column order of the packed ones.
-enum class Store : std::uint8_t { overwrite, add };
 struct LinearJob {
   std::span<const Matrix> ys;
   std::span<const Linear> members;
@@ -40,13 +47,16 @@ struct LinearJob {
   Store store = Store::overwrite;
   ActivationType activations = ActivationType::f32;
 };
-void linear(const LinearJob& job, ThreadMemory& memory, SpqrInput& input);
+void linear(const Execution& run, const LinearJob& job, SpqrInput& input);
 // Of each thread, for n inputs.
 std::int64_t linear_floats(std::int64_t n, std::int64_t tokens);
+// Of an SpqrInput.
+std::int64_t input_floats(std::int64_t n, std::int64_t tokens);
 
 // Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. On the calling thread if
 // the weight is dense.
-void weight_rows(const Linear& weight, std::int64_t first, std::int64_t rows, float* out);
+void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t first, std::int64_t rows,
+                 float* out);
 
 // cos and sin of position * inverse_frequency[i] for positions 0 .. positions() - 1; grows on demand.
 class RopeTable {
@@ -63,8 +73,8 @@ class RopeTable {
 
 void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t first);
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first);
-void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first, const AttentionShape& shape,
-               ThreadMemory& memory);
+void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
+               const AttentionShape& shape);
 // Of each thread.
 std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, std::int64_t head_dim);
 

@@ -5,27 +5,28 @@
 
 namespace spqr::cpu {
 
-Panels pack_transposed(float* memory, const float* rows, std::int64_t depth, std::int64_t cols) {
+Panels pack_transposed(const VectorKernels& kernels, float* memory, const float* rows, std::int64_t depth,
+                       std::int64_t cols) {
   for (std::int64_t first = 0; first < cols; first += kPanelCols) {
-    vector_kernels().transpose_panel(memory + first * depth, rows + first * depth, depth,
-                                     std::min(kPanelCols, cols - first));
+    kernels.transpose_panel(memory + first * depth, rows + first * depth, depth,
+                            std::min(kPanelCols, cols - first));
   }
   return {memory, depth, cols};
 }
 
+void pack_panel(float* panel, const float* rows, std::int64_t depth, std::int64_t cols, std::int64_t stride) {
+  for (std::int64_t k = 0; k < depth; ++k, panel += kPanelCols, rows += stride) {
+    if (cols == kPanelCols) {
+      std::memcpy(panel, rows, kPanelCols * sizeof(float));
+    } else {
+      std::fill(std::copy_n(rows, cols, panel), panel + kPanelCols, 0.0F);
+    }
+  }
+}
+
 Panels pack(float* memory, const float* rows, std::int64_t depth, std::int64_t cols) {
-  std::int64_t first = 0;
-  for (; first + kPanelCols <= cols; first += kPanelCols) {
-    for (std::int64_t k = 0; k < depth; ++k)
-      std::memcpy(memory + first * depth + k * kPanelCols, rows + k * cols + first,
-                  kPanelCols * sizeof(float));
-  }
-  if (first < cols) {
-    float* panel = memory + first * depth;
-    std::fill_n(panel, depth * kPanelCols, 0.0F);
-    for (std::int64_t k = 0; k < depth; ++k)
-      std::copy_n(rows + k * cols + first, cols - first, panel + k * kPanelCols);
-  }
+  for (std::int64_t first = 0; first < cols; first += kPanelCols)
+    pack_panel(memory + first * depth, rows + first, depth, std::min(kPanelCols, cols - first), cols);
   return {memory, depth, cols};
 }
 
@@ -33,16 +34,39 @@ Panels columns(const Panels& b, std::int64_t first, std::int64_t count) {
   return {b.data + first * b.depth, b.depth, count};
 }
 
-void multiply(Rows c, ConstRows a, std::int64_t rows, const Panels& b, const Span& span, Store store) {
-  PanelProduct product{
-      .a = a.data, .stride_a = a.stride, .depth = span.depth, .stride_c = c.stride, .rows = rows};
+namespace {
+
+PanelProduct product_with(const Panels& b, const Span& span, Rows c, Store store) {
+  PanelProduct product;
+  product.panels = b.data + span.first * kPanelCols;
+  product.panel_stride = b.depth * kPanelCols;
+  product.depth = span.depth;
+  product.c = c.data;
+  product.stride_c = c.stride;
+  product.cols = b.cols;
   product.add = store == Store::add;
-  for (std::int64_t first = 0; first < b.cols; first += kPanelCols) {
-    product.panel = b.data + first * b.depth + span.first * kPanelCols;
-    product.c = c.data + first;
-    product.cols = std::min(kPanelCols, b.cols - first);
-    vector_kernels().multiply_panel(product);
-  }
+  return product;
+}
+
+}  // namespace
+
+void multiply(const VectorKernels& kernels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
+              const Span& span, Store store) {
+  PanelProduct product = product_with(b, span, c, store);
+  product.a = a.data;
+  product.stride_a = a.stride;
+  product.rows = rows;
+  kernels.multiply_panels(product);
+}
+
+void multiply_transposed(const VectorKernels& kernels, Rows c, const Panels& a, const Panels& b,
+                         const Span& span, Store store) {
+  PanelProduct product = product_with(b, span, c, store);
+  product.a = a.data + span.first * kPanelCols;
+  product.stride_a = 1;
+  product.step_a = kPanelCols;
+  product.rows = a.cols;
+  kernels.multiply_panels(product);
 }
 
 }  // namespace spqr::cpu

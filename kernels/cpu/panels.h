@@ -6,7 +6,6 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/operations.h"
 #include "kernels/cpu/vector_kernels.h"
 
 namespace spqr::cpu {
@@ -15,14 +14,19 @@ constexpr std::int64_t panel_floats(std::int64_t depth, std::int64_t cols) {
   return (cols + kPanelCols - 1) / kPanelCols * kPanelCols * depth;
 }
 
+enum class Store : std::uint8_t { overwrite, add };
+
 struct Panels {
   const float* data;
   std::int64_t depth, cols;  // of B
 };
 // Of B from B^T (cols, depth), rows one after the other. `memory` has room for panel_floats(depth, cols).
-Panels pack_transposed(float* memory, const float* rows, std::int64_t depth, std::int64_t cols);
+Panels pack_transposed(const VectorKernels& kernels, float* memory, const float* rows, std::int64_t depth,
+                       std::int64_t cols);
 // Of B from B.
 Panels pack(float* memory, const float* rows, std::int64_t depth, std::int64_t cols);
+// One panel from `cols` columns of B whose rows are `stride` apart.
+void pack_panel(float* panel, const float* rows, std::int64_t depth, std::int64_t cols, std::int64_t stride);
 
 // Columns first .. first + count of B; first is a multiple of kPanelCols.
 Panels columns(const Panels& b, std::int64_t first, std::int64_t count);
@@ -42,6 +46,10 @@ struct Span {
   std::int64_t first = 0;
   std::int64_t depth = 0;
 };
-void multiply(Rows c, ConstRows a, std::int64_t rows, const Panels& b, const Span& span, Store store);
+void multiply(const VectorKernels& kernels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
+              const Span& span, Store store);
+// C (+)= A^T B for A in a single panel, both from row span.first on.
+void multiply_transposed(const VectorKernels& kernels, Rows c, const Panels& a, const Panels& b,
+                         const Span& span, Store store);
 
 }  // namespace spqr::cpu

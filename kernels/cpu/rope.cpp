@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/operations.h"
 #include "kernels/half.h"
+#include "kernels/threads.h"
 
 namespace spqr::cpu {
 
@@ -28,8 +29,7 @@ void RopeTable::prepare(const Rope& rope, std::int64_t positions) {
 
 void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t first) {
   const std::int64_t half = head_dim / 2;
-#pragma omp parallel for schedule(static) if (x.rows > 1)
-  for (std::int64_t t = 0; t < x.rows; ++t) {
+  const auto rotate = [&](std::int64_t t) {
     const float* cosines = table.cosines(first + t);
     const float* sines = table.sines(first + t);
     for (float* head = x.data + t * x.cols; head < x.data + (t + 1) * x.cols; head += head_dim) {
@@ -41,7 +41,8 @@ void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t 
         head[i + half] = b * cosines[i] + a * sines[i];
       }
     }
-  }
+  };
+  parallel_for(x.rows, rotate, x.rows > 1);
 }
 
 namespace {
@@ -58,14 +59,14 @@ void store(void* destination, const KvLayer& cache, const float* from, std::int6
 }  // namespace
 
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first) {
-#pragma omp parallel for schedule(static) if (k.rows > 1)
-  for (std::int64_t t = 0; t < k.rows; ++t) {
+  const auto append_token = [&](std::int64_t t) {
     for (std::int64_t h = 0; h < cache.kv_heads; ++h) {
       const std::int64_t row = h * cache.capacity + first + t;
       store(cache.k, cache, k.data + t * k.cols + h * cache.head_dim, row);
       store(cache.v, cache, v.data + t * v.cols + h * cache.head_dim, row);
     }
-  }
+  };
+  parallel_for(k.rows, append_token, k.rows > 1);
 }
 
 }  // namespace spqr::cpu

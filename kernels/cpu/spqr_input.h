@@ -1,4 +1,4 @@
-// One token's activations as the strip kernels read them, made once for all matrices that share them.
+// Activations as the strip kernels read them, made once for all matrices that share them.
 #pragma once
 
 #include <algorithm>
@@ -7,55 +7,69 @@
 
 #include "kernels/activation_type.h"
 #include "kernels/spqr_layout.h"
-#include "kernels/spqr_matrix.h"
+#include "kernels/tensor.h"
 
 namespace spqr {
 
 struct SpqrStripKernels;
 
-// Columns are worked on in spans: a group or a part of it that has a sum of x, and in int8 a scale, of its
-// own.
-struct SpqrSpans {
-  // f32: sums of up to 256 products. int8: sums of 32 products fit in 16 bits (spqr_strip_int8.h), and short
-  // spans lose less.
-  static constexpr std::int64_t kMaxColumnsF32 = 256;
-  static constexpr std::int64_t kMaxColumnsInt8 = 32;
+// Up to 256 columns of a strip: what the kernels work on at a time. Whole groups, or part of one that is
+// larger.
+inline constexpr std::int64_t kBlockColumns = 256;
 
-  SpqrSpans(const SpqrFormat& format, std::int64_t n, ActivationType activations)
-      : columns(activations == ActivationType::int8 ? kMaxColumnsInt8 : kMaxColumnsF32) {
-    if (format.beta1 != SpqrFormat::kWholeRow) columns = std::min(columns, format.beta1);
-    count = (n + columns - 1) / columns;
-  }
+// A group, or the part of one that a block has.
+inline std::int64_t block_group_columns(const SpqrFormat& format, std::int64_t n) {
+  return std::min(format.group_columns(n), kBlockColumns);
+}
 
-  std::int64_t columns;  // of all but the last
-  std::int64_t count;
-};
-
-// View of an SpqrInput. Columns beyond n, up to a whole unit of 8, are zero.
+// View of an SpqrInput: of each token a row of each array. Columns beyond n, up to whole blocks, are zero.
 struct SpqrInputView {
-  const float* x;             // (units * 8)
-  const std::int8_t* codes;   // (units * 8); int8 only: x is about scales[span] * code
-  const float* scales;        // (spans); int8 only
-  const float* sums;          // (spans) of x, or of scale * code
-  std::int64_t span_columns;  // of all spans but the last
+  std::int64_t tokens = 0;
+  std::int64_t columns = 0;  // whole blocks
+  const float* x = nullptr;  // (tokens, columns)
+  // Of x over the groups of a block; of the whole numbers that codes stand for where there are codes.
+  std::int64_t sums_per_block = 0;
+  const float* sums = nullptr;  // (tokens, blocks, sums_per_block)
+  // int16 only: x is about scale times a whole number, the largest of a block 32639 in size; two bytes a
+  // column, each 4 columns in an order of the instruction set's own.
+  const std::int8_t* codes = nullptr;  // (tokens, 2 * columns)
+  const float* scales = nullptr;       // (tokens, blocks)
+
+  // Some of the tokens.
+  SpqrInputView part(std::int64_t first, std::int64_t count) const {
+    SpqrInputView view = *this;
+    view.tokens = count;
+    view.x += first * columns;
+    view.sums += first * blocks() * sums_per_block;
+    view.codes += 2 * first * columns;
+    view.scales += first * blocks();
+    return view;
+  }
+  std::int64_t blocks() const { return columns / kBlockColumns; }
+  const float* x_of(std::int64_t token) const { return x + token * columns; }
+  const float* sums_of(std::int64_t token, std::int64_t block) const {
+    return sums + (token * blocks() + block) * sums_per_block;
+  }
+  const std::int8_t* codes_of(std::int64_t token, std::int64_t block) const {
+    return codes + 2 * (token * columns + block * kBlockColumns);
+  }
+  float scale_of(std::int64_t token, std::int64_t block) const { return scales[token * blocks() + block]; }
 };
 
-// Keeps its memory from token to token.
+// Keeps its memory from call to call.
 class SpqrInput {
  public:
-  // x (n) in the stored (permuted) column order of a matrix of this format.
-  void assign(const SpqrStripKernels& kernels, const SpqrFormat& format, const float* x, std::int64_t n,
+  // x (tokens, n) in the stored (permuted) column order of a matrix of this format.
+  void assign(const SpqrStripKernels& kernels, const SpqrFormat& format, Matrix x,
               ActivationType activations);
-  SpqrInputView view() const {
-    return {x_.data(), codes_.data(), scales_.data(), sums_.data(), span_columns_};
-  }
+  const SpqrInputView& view() const { return view_; }
+  // Memory that it takes at most.
+  static std::int64_t most_floats(std::int64_t n, std::int64_t tokens);
 
  private:
-  std::vector<float> x_;
+  std::vector<float> x_, sums_, scales_;
   std::vector<std::int8_t> codes_;
-  std::vector<float> scales_;
-  std::vector<float> sums_;
-  std::int64_t span_columns_ = 0;
+  SpqrInputView view_;
 };
 
 }  // namespace spqr

@@ -1,46 +1,47 @@
-// Strip kernels for AVX2, FMA and F16C; compiled with these.
-#include <immintrin.h>
-
-#include <cstddef>
-
-#include "kernels/cpu/spqr_vectors.h"
+// Strip kernels for AVX2, FMA and F16C; compiled with these. There are no dot products of bytes: x is 16-bit
+// words, of a quad of columns first the even ones and then the odd ones, which is how codes come out of
+// bytes.
+#include "kernels/cpu/spqr_strip_x86.h"
 
 namespace spqr {
 namespace {
 
-// 8 bytes -> f32.
-inline f32x8 bytes_to_f32(const void* bytes) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(bytes))));
+inline void store_codes(std::int8_t* out, i32v c) {
+  alignas(32) std::int16_t words[kLanes];
+  store(words, __builtin_convertvector(c, i16v));
+  for (int i = 0; i < kLanes; i += 4) {
+    const std::int16_t quad[] = {words[i], words[i + 2], words[i + 1], words[i + 3]};
+    std::memcpy(out + 2 * i, quad, sizeof quad);
+  }
 }
 
-inline f32x8 load_f16(const std::byte* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+constexpr int kMostSums = 8;
+struct DotSums {
+  i32v of{};
+};
+
+inline i32v total(const DotSums& sums) {
+  return sums.of;
 }
 
-// Sums of 16-bit products: two columns to a lane.
-using DotSums = __m256i;
-
-// sums += the products of 4 columns: codes of up to 4 bits, x as signed bytes.
-inline DotSums add_dot(DotSums sums, u32x8 codes, u32x8 x) {
-  return _mm256_add_epi16(
-      sums, _mm256_maddubs_epi16(reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(x)));
-}
-inline f32x8 total(DotSums sums) {
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+inline i32v word_products(u32v codes, u32v x) {
+  return reinterpret_cast<i32v>(
+      _mm256_madd_epi16(reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(x)));
 }
 
-// table[the lowest 3 bits of each index]
-inline f32x8 look_up(f32x8 table, u32x8 index) {
-  return _mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index));
+inline __attribute__((always_inline)) void add_dot(DotSums& sums, u32v codes, const std::int8_t* x) {
+  sums.of += word_products(codes & 0x00FF00FFU, broadcast(load<std::uint32_t>(x)));
+  sums.of += word_products(codes >> 8 & 0x00FF00FFU, broadcast(load<std::uint32_t>(x + 4)));
 }
 
 }  // namespace
 }  // namespace spqr
 
-#include "kernels/cpu/spqr_strip_int8.h"
+#include "kernels/cpu/spqr_strip_int16.h"
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripAvx2{"avx2", matvec_any, matvec_int8_any, round_input, dequantize_any};
+const SpqrStripKernels kSpqrStripAvx2{multiply_strip_f32, multiply_strip_int16, round_block, add_outliers,
+                                      dequantize_strip};
 
 }  // namespace spqr

@@ -1,43 +1,42 @@
-// Strip kernels for any CPU.
+// Strip kernels for any processor.
 #include <cstddef>
 
-#include "kernels/cpu/spqr_vectors.h"
+#include "kernels/cpu/vectors.h"
 #include "kernels/half.h"
 
 namespace spqr {
 namespace {
 
-// 8 bytes -> f32.
 inline f32x8 bytes_to_f32(const void* bytes) {
-  const auto codes = load<u8x8>(bytes);
+  std::uint8_t codes[8];
+  std::memcpy(codes, bytes, sizeof codes);
   f32x8 values;
-  for (int i = 0; i < kLanes; ++i) values[i] = static_cast<float>(codes[i]);
+  for (int i = 0; i < 8; ++i) values[i] = static_cast<float>(codes[i]);
   return values;
 }
 
 inline f32x8 load_f16(const std::byte* from) {
   f32x8 values;
-  for (int i = 0; i < kLanes; ++i) values[i] = f16_to_f32(load<std::uint16_t>(from + 2 * i));
+  for (int i = 0; i < 8; ++i) values[i] = f16_to_f32(load<std::uint16_t>(from + 2 * i));
   return values;
 }
 
-using DotSums = i32x8;
-
-// sums += the products of 4 columns: codes of up to 4 bits, x as signed bytes.
-inline DotSums add_dot(DotSums sums, u32x8 codes, u32x8 x) {
-  for (int shift = 0; shift < 32; shift += 8) {
-    sums +=
-        reinterpret_cast<i32x8>(codes >> shift & 0xFFU) * (reinterpret_cast<i32x8>(x << (24 - shift)) >> 24);
-  }
-  return sums;
-}
-inline f32x8 total(DotSums sums) {
-  return __builtin_convertvector(sums, f32x8);
+inline float sum_of_eight(f32x8 v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
-// table[the lowest 3 bits of each index]
-inline f32x8 look_up(f32x8 table, u32x8 index) {
-  f32x8 values;
+inline u64v two_words(const std::byte* words) {
+  const auto first = load<std::uint64_t>(words);
+  const auto second = load<std::uint64_t>(words + 8);
+  return u64v{first, second, first, second};
+}
+
+inline u64v four_words(const std::byte* words) {
+  return load<u64v>(words);
+}
+
+inline f32v look_up(f32v table, u32v index) {
+  f32v values;
   for (int i = 0; i < kLanes; ++i) values[i] = table[index[i] & 7U];
   return values;
 }
@@ -45,11 +44,11 @@ inline f32x8 look_up(f32x8 table, u32x8 index) {
 }  // namespace
 }  // namespace spqr
 
-#include "kernels/cpu/spqr_strip_int8.h"
+#include "kernels/cpu/spqr_strip_body.h"
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripPortable{"portable", matvec_any, matvec_int8_any, round_input,
-                                          dequantize_any};
+const SpqrStripKernels kSpqrStripPortable{multiply_strip_f32, nullptr, nullptr, add_outliers,
+                                          dequantize_strip};
 
 }  // namespace spqr

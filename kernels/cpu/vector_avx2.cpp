@@ -1,12 +1,12 @@
-// Compiled with -mavx2 -mfma -mf16c.
+// For AVX2, FMA and F16C; compiled with these.
 #include <immintrin.h>
 
-#include "kernels/cpu/spqr_vectors.h"
+#include "kernels/cpu/vectors.h"
 
 namespace spqr::cpu {
 namespace {
 
-inline f32x8 load_f16(const std::uint16_t* from) {
+inline f32v load_f16(const std::uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
@@ -17,11 +17,8 @@ inline f32x8 load_f16(const std::uint16_t* from) {
 
 namespace spqr::cpu {
 
-const VectorKernels& avx2_vector_kernels() {
-  static constexpr VectorKernels kKernels{
-      "avx2",        dot,     dot_f16, dot_bf16, dot_rows, add_rows,   scale,          scale_max,
-      scale_add_max, exp_sum, swiglu,  gelu,     rms_norm, layer_norm, multiply_panel, transpose_panel};
-  return kKernels;
-}
+const VectorKernels kVectorAvx2{sum,      dot,        dot_f16,         dot_bf16,       dot_rows, add_rows,
+                                scale,    scale_max,  scale_add_max,   exp_sum,        swiglu,   gelu,
+                                rms_norm, layer_norm, multiply_panels, transpose_panel};
 
 }  // namespace spqr::cpu

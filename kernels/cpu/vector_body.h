@@ -1,43 +1,65 @@
 // The loops of vector_kernels.h, written once; each including file is compiled for its own instruction set
 // and defines
-//   f32x8 load_f16(const std::uint16_t* from);   8 values
+//   f32v load_f16(const std::uint16_t* from);   kLanes values
 // Everything is in an anonymous namespace, so that no copy made for one instruction set is called from
 // another.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cpu/spqr_vectors.h"
 #include "kernels/cpu/vector_kernels.h"
+#include "kernels/cpu/vectors.h"
 #include "kernels/half.h"
 
 namespace spqr::cpu {
 namespace {
 
-inline f32x8 load_bf16(const std::uint16_t* from) {
-  return std::bit_cast<f32x8>(__builtin_convertvector(load<u16x8>(from), u32x8) << 16);
+inline f32v load_bf16(const std::uint16_t* from) {
+  return std::bit_cast<f32v>(__builtin_convertvector(load<u16v>(from), u32v) << 16);
 }
 
-// Four sums of 8 lanes hide the latency of an addition. `widen` and `widen_one` bring stored values to f32.
+inline float sum_of(f32v lanes) {
+  float values[kLanes];
+  store(values, lanes);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) values[i] += values[i + half];
+  }
+  return values[0];
+}
+
+// Four vectors of sums hide the latency of an addition. `widen` and `widen_one` bring stored values to f32.
 template <typename Stored, typename Widen, typename WidenOne>
 inline float dot_of(const Stored* a, const float* b, std::int64_t n, Widen widen, WidenOne widen_one) {
-  f32x8 sums[4] = {};
+  f32v sums[4] = {};
   std::int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    for (int k = 0; k < 4; ++k) sums[k] += widen(a + i + 8 * k) * load<f32x8>(b + i + 8 * k);
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int k = 0; k < 4; ++k) sums[k] += widen(a + i + kLanes * k) * load<f32v>(b + i + kLanes * k);
   }
-  for (; i + 8 <= n; i += 8) sums[0] += widen(a + i) * load<f32x8>(b + i);
-  const f32x8 lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  float sum =
-      ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+  for (; i + kLanes <= n; i += kLanes) sums[0] += widen(a + i) * load<f32v>(b + i);
+  float sum = sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
   for (; i < n; ++i) sum += widen_one(a[i]) * b[i];
   return sum;
 }
 
+std::uint32_t sum(const std::uint32_t* words, std::int64_t n) {
+  constexpr std::int64_t kAhead = 1024;
+  u32v sums[8] = {};
+  for (std::int64_t i = 0; i < n; i += 8 * kLanes) {
+    for (int k = 0; k < 8; ++k) sums[k] += load<u32v>(words + i + kLanes * k);
+    for (int k = 0; k < 8 * kLanes; k += 16) __builtin_prefetch(words + i + kAhead + k);
+  }
+  std::uint32_t total = 0;
+  for (int k = 0; k < 8; ++k) {
+    for (int lane = 0; lane < kLanes; ++lane) total += sums[k][lane];
+  }
+  return total;
+}
+
 float dot(const float* a, const float* b, std::int64_t n) {
   return dot_of(
-      a, b, n, [](const float* from) { return load<f32x8>(from); }, [](float value) { return value; });
+      a, b, n, [](const float* from) { return load<f32v>(from); }, [](float value) { return value; });
 }
 
 float dot_f16(const std::uint16_t* a, const float* b, std::int64_t n) {
@@ -58,14 +80,16 @@ void dot_rows(const float* rows, std::int64_t count, const float* x, float* y, s
 
 // Columns are cut so that their sums stay in registers while the rows go by.
 void add_rows(const float* weights, const float* rows, std::int64_t count, float* y, std::int64_t n) {
+  constexpr std::int64_t kColumns = 4 * kLanes;
   std::int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    f32x8 sums[4];
-    for (int k = 0; k < 4; ++k) sums[k] = load<f32x8>(y + i + 8 * k);
+  for (; i + kColumns <= n; i += kColumns) {
+    f32v sums[4];
+    for (int k = 0; k < 4; ++k) sums[k] = load<f32v>(y + i + kLanes * k);
     for (std::int64_t r = 0; r < count; ++r) {
-      for (int k = 0; k < 4; ++k) sums[k] += broadcast(weights[r]) * load<f32x8>(rows + r * n + i + 8 * k);
+      for (int k = 0; k < 4; ++k)
+        sums[k] += broadcast(weights[r]) * load<f32v>(rows + r * n + i + kLanes * k);
     }
-    for (int k = 0; k < 4; ++k) store(y + i + 8 * k, sums[k]);
+    for (int k = 0; k < 4; ++k) store(y + i + kLanes * k, sums[k]);
   }
   for (; i < n; ++i) {
     for (std::int64_t r = 0; r < count; ++r) y[i] += weights[r] * rows[r * n + i];
@@ -182,59 +206,73 @@ void layer_norm(float* y, const float* x, const float* weight, const float* bias
   for (std::int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * factor * weight[i] + bias[i];
 }
 
-// Rows of A at a time: 12 sums, two vectors of the panel and one of A fill the 16 registers of AVX2.
-constexpr int kRowsAtOnce = 6;
+// Rows of A at a time, and panels: two vectors of sums for each row, one vector of A and two of B fill the 16
+// registers of AVX2, or most of the 32 of AVX-512.
+constexpr int kRowsAtOnce = kLanes == 16 ? 12 : 6;
+constexpr int kPanelsAtOnce = 2 * kLanes / kPanelCols;
 
-template <int kRows>
-inline void multiply_rows(const PanelProduct& p, const float* a, float* c) {
-  f32x8 sums[kRows][2] = {};
-  const float* panel = p.panel;
+// c (+)= sums of one row, for as many columns as count.
+template <int kVectors>
+inline void store_sums(const f32v* sums, float* c, std::int64_t cols, bool add) {
+  if (cols >= kVectors * kLanes) {
+    for (int i = 0; i < kVectors; ++i)
+      store(c + kLanes * i, add ? load<f32v>(c + kLanes * i) + sums[i] : sums[i]);
+    return;
+  }
+  float row[kVectors * kLanes];
+  for (int i = 0; i < kVectors; ++i) store(row + kLanes * i, sums[i]);
+  for (std::int64_t i = 0; i < cols; ++i) c[i] = add ? c[i] + row[i] : row[i];
+}
+
+// kVectors of columns, side by side from `panel` on.
+template <int kRows, int kVectors>
+inline void multiply_rows(const PanelProduct& p, const float* a, float* c, const float* panel,
+                          std::int64_t cols) {
+  f32v sums[kRows][kVectors] = {};
   // Far-apart rows that are not in the cache would be waited for at the end.
   for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * p.stride_c, 1);
 #pragma GCC unroll 2
-  for (std::int64_t k = 0; k < p.depth; ++k, panel += kPanelCols) {
-    const f32x8 left = load<f32x8>(panel);
-    const f32x8 right = load<f32x8>(panel + kLanes);
-#pragma GCC unroll 6
+  for (std::int64_t k = 0; k < p.depth; ++k, panel += kPanelCols, a += p.step_a) {
+    f32v b[kVectors];
+    for (int i = 0; i < kVectors; ++i)
+      b[i] = load<f32v>(panel + i * kLanes / kPanelCols * p.panel_stride + i * kLanes % kPanelCols);
+#pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      const f32x8 value = broadcast(a[r * p.stride_a + k]);
-      sums[r][0] += value * left;
-      sums[r][1] += value * right;
+      const f32v value = broadcast(a[r * p.stride_a]);
+      for (int i = 0; i < kVectors; ++i) sums[r][i] += value * b[i];
     }
   }
-#pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r, c += p.stride_c) {
-    if (p.cols == kPanelCols) {
-      store(c, p.add ? load<f32x8>(c) + sums[r][0] : sums[r][0]);
-      store(c + kLanes, p.add ? load<f32x8>(c + kLanes) + sums[r][1] : sums[r][1]);
-    } else {
-      float row[kPanelCols];
-      store(row, sums[r][0]);
-      store(row + kLanes, sums[r][1]);
-      for (std::int64_t i = 0; i < p.cols; ++i) c[i] = p.add ? c[i] + row[i] : row[i];
-    }
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) store_sums<kVectors>(sums[r], c + r * p.stride_c, cols, p.add);
+}
+
+// The last `rows` rows, fewer than kRows + 1.
+template <int kRows, int kVectors>
+inline void multiply_last_rows(const PanelProduct& p, std::int64_t rows, const float* panel, float* c,
+                               std::int64_t cols) {
+  if constexpr (kRows > 0) {
+    if (rows < kRows) return multiply_last_rows<kRows - 1, kVectors>(p, rows, panel, c, cols);
+    const std::int64_t done = p.rows - rows;
+    multiply_rows<kRows, kVectors>(p, p.a + done * p.stride_a, c + done * p.stride_c, panel, cols);
   }
 }
 
-void multiply_panel(const PanelProduct& p) {
+template <int kVectors>
+inline void multiply_columns(const PanelProduct& p, const float* panel, float* c, std::int64_t cols) {
   std::int64_t r = 0;
-  const auto a = [&] { return p.a + r * p.stride_a; };
-  const auto c = [&] { return p.c + r * p.stride_c; };
-  for (; r + kRowsAtOnce <= p.rows; r += kRowsAtOnce) multiply_rows<kRowsAtOnce>(p, a(), c());
-  switch (p.rows - r) {
-    case 5:
-      return multiply_rows<5>(p, a(), c());
-    case 4:
-      return multiply_rows<4>(p, a(), c());
-    case 3:
-      return multiply_rows<3>(p, a(), c());
-    case 2:
-      return multiply_rows<2>(p, a(), c());
-    case 1:
-      return multiply_rows<1>(p, a(), c());
-    default:
-      return;
-  }
+  for (; r + kRowsAtOnce <= p.rows; r += kRowsAtOnce)
+    multiply_rows<kRowsAtOnce, kVectors>(p, p.a + r * p.stride_a, c + r * p.stride_c, panel, cols);
+  multiply_last_rows<kRowsAtOnce - 1, kVectors>(p, p.rows - r, panel, c, cols);
+}
+
+void multiply_panels(const PanelProduct& p) {
+  constexpr std::int64_t kColumns = kPanelsAtOnce * kPanelCols;
+  constexpr int kVectors = static_cast<int>(kPanelCols) / kLanes;
+  std::int64_t first = 0;
+  const auto panel = [&] { return p.panels + first / kPanelCols * p.panel_stride; };
+  for (; first + kColumns - kPanelCols < p.cols; first += kColumns)
+    multiply_columns<kPanelsAtOnce * kVectors>(p, panel(), p.c + first, std::min(kColumns, p.cols - first));
+  if (first < p.cols) multiply_columns<kVectors>(p, panel(), p.c + first, p.cols - first);
 }
 
 // 8 x 8 values: in[r][i] to out[i][r].

@@ -1,4 +1,4 @@
-// The inner loops of the cpu backend, one table per instruction set, chosen once by CPUID.
+// The inner loops of the cpu backend, one table per instruction set (isa.h).
 // Arrays are f32 where they are not said to be f16 or bf16; results of one table do not depend on alignment.
 #pragma once
 
@@ -8,12 +8,14 @@ namespace spqr::cpu {
 
 inline constexpr std::int64_t kPanelCols = 16;
 
-// c (rows, cols) (+)= a (rows, depth) times a panel (depth, kPanelCols) of panels.h, of which the first
-// `cols` columns count.
+// c (rows, cols) (+)= a (rows, depth) times panels of panels.h, each (depth, kPanelCols) of which the last
+// may have more columns than are left.
 struct PanelProduct {
   const float* a = nullptr;
-  std::int64_t stride_a = 0;
-  const float* panel = nullptr;
+  std::int64_t stride_a = 0;  // from one row to the next
+  std::int64_t step_a = 1;    // from one column to the next
+  const float* panels = nullptr;
+  std::int64_t panel_stride = 0;  // from one panel to the next
   std::int64_t depth = 0;
   float* c = nullptr;
   std::int64_t stride_c = 0;
@@ -23,7 +25,8 @@ struct PanelProduct {
 };
 
 struct VectorKernels {
-  const char* isa;
+  // sum_i words[i], modulo 2^32: as fast as memory is read.   n a multiple of 1024
+  std::uint32_t (*sum)(const std::uint32_t* words, std::int64_t n);
   // sum_i a[i] b[i]
   float (*dot)(const float* a, const float* b, std::int64_t n);
   float (*dot_f16)(const std::uint16_t* a, const float* b, std::int64_t n);
@@ -49,15 +52,13 @@ struct VectorKernels {
   // y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; y may be x
   void (*layer_norm)(float* y, const float* x, const float* weight, const float* bias, float eps,
                      std::int64_t n);
-  void (*multiply_panel)(const PanelProduct& product);
+  void (*multiply_panels)(const PanelProduct& product);
   // panel (depth, kPanelCols) = rows^T; rows (count, depth); columns from count on are zero
   void (*transpose_panel)(float* panel, const float* rows, std::int64_t depth, std::int64_t count);
 };
 
-const VectorKernels& vector_kernels();
-
-const VectorKernels& portable_vector_kernels();
-// Call only where the processor has AVX2, FMA and F16C.
-const VectorKernels& avx2_vector_kernels();
+extern const VectorKernels kVectorPortable;
+extern const VectorKernels kVectorAvx2;
+extern const VectorKernels kVectorAvx512;
 
 }  // namespace spqr::cpu

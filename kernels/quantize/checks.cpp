@@ -1,9 +1,12 @@
 #include "kernels/quantize/checks.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <stdexcept>
+
+#include "kernels/threads.h"
 
 namespace spqr {
 
@@ -11,12 +14,17 @@ namespace {
 
 // The largest |x| as bits exceeds those of every finite value exactly if there is a NaN or an infinity.
 bool all_finite(std::span<const float> data) {
-  std::uint32_t largest = 0;
-#pragma omp parallel for simd reduction(max : largest)
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    largest = std::max(largest, std::bit_cast<std::uint32_t>(data[i]) & 0x7FFFFFFFU);
-  }
-  return largest < 0x7F800000U;
+  constexpr std::size_t kPiece = 64 * 1024;
+  std::atomic<bool> finite{true};
+  parallel_for(static_cast<std::int64_t>((data.size() + kPiece - 1) / kPiece), [&](std::int64_t piece) {
+    const std::size_t first = static_cast<std::size_t>(piece) * kPiece;
+    const std::size_t end = std::min(first + kPiece, data.size());
+    std::uint32_t largest = 0;
+    for (std::size_t i = first; i < end; ++i)
+      largest = std::max(largest, std::bit_cast<std::uint32_t>(data[i]) & 0x7FFFFFFFU);
+    if (largest >= 0x7F800000U) finite = false;
+  });
+  return finite;
 }
 
 }  // namespace

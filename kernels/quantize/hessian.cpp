@@ -14,6 +14,7 @@
 #include "kernels/blas_threads.h"
 #include "kernels/quantize/checks.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 
@@ -60,22 +61,22 @@ bool cholesky(SquareMatrix& a) {
     const std::int64_t size = std::min(kBlock, a.n - k);
     const std::int64_t next = k + size;
     if (!factor_diagonal_block(a, k, size)) return false;
-#pragma omp parallel if (a.n >= kWorthThreads)
-    {
-#pragma omp for schedule(dynamic)
-      for (std::int64_t i = next; i < a.n; i += kBlock) {
-        cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit,
-                    blas_int(std::min(kBlock, a.n - i)), blas_int(size), 1.0, a.at(k, k), blas_int(a.n),
-                    a.at(i, k), blas_int(a.n));
-      }
-#pragma omp for schedule(dynamic)
-      for (std::int64_t i = next; i < a.n; i += kBlock) {
-        const std::int64_t rows = std::min(kBlock, a.n - i);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, blas_int(rows), blas_int(i + rows - next),
-                    blas_int(size), -1.0, a.at(i, k), blas_int(a.n), a.at(next, k), blas_int(a.n), 1.0,
-                    a.at(i, next), blas_int(a.n));
-      }
-    }
+    const std::int64_t blocks = (a.n - next + kBlock - 1) / kBlock;
+    const auto solve_block = [&](std::int64_t block) {
+      const std::int64_t i = next + block * kBlock;
+      cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit,
+                  blas_int(std::min(kBlock, a.n - i)), blas_int(size), 1.0, a.at(k, k), blas_int(a.n),
+                  a.at(i, k), blas_int(a.n));
+    };
+    const auto update_block = [&](std::int64_t block) {
+      const std::int64_t i = next + block * kBlock;
+      const std::int64_t rows = std::min(kBlock, a.n - i);
+      cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, blas_int(rows), blas_int(i + rows - next),
+                  blas_int(size), -1.0, a.at(i, k), blas_int(a.n), a.at(next, k), blas_int(a.n), 1.0,
+                  a.at(i, next), blas_int(a.n));
+    };
+    parallel_for(blocks, solve_block, a.n >= kWorthThreads);
+    parallel_for(blocks, update_block, a.n >= kWorthThreads);
   }
   return true;
 }
@@ -102,20 +103,18 @@ void invert_block_column(const SquareMatrix& l, std::int64_t first, std::int64_t
 std::vector<float> reversed_inverse(const SquareMatrix& l) {
   const std::int64_t n = l.n;
   std::vector<float> u(l.data.size());
-#pragma omp parallel if (n >= kWorthThreads)
-  {
+  const auto invert_columns = [&](std::int64_t block) {
+    const std::int64_t first = block * kBlock;
+    const std::int64_t size = std::min(kBlock, n - first);
     std::vector<double> x;
-#pragma omp for schedule(dynamic)
-    for (std::int64_t first = 0; first < n; first += kBlock) {
-      const std::int64_t size = std::min(kBlock, n - first);
-      invert_block_column(l, first, size, x);
-      for (std::int64_t i = first; i < n; ++i) {
-        for (std::int64_t j = first; j < std::min(first + size, i + 1); ++j) {
-          u[(n - 1 - i) * n + (n - 1 - j)] = static_cast<float>(x[(i - first) * size + (j - first)]);
-        }
+    invert_block_column(l, first, size, x);
+    for (std::int64_t i = first; i < n; ++i) {
+      for (std::int64_t j = first; j < std::min(first + size, i + 1); ++j) {
+        u[(n - 1 - i) * n + (n - 1 - j)] = static_cast<float>(x[(i - first) * size + (j - first)]);
       }
     }
-  }
+  };
+  parallel_for((n + kBlock - 1) / kBlock, invert_columns, n >= kWorthThreads);
   return u;
 }
 
@@ -137,12 +136,12 @@ SquareMatrix damped(std::span<const float> h, std::int64_t n, double damp, const
     return result.perm.empty() ? n - 1 - i : static_cast<std::int64_t>(result.perm[n - 1 - i]);
   };
   SquareMatrix a{n};
-#pragma omp parallel for schedule(static, 16)
-  for (std::int64_t i = 0; i < n; ++i) {
+  const auto copy_row = [&](std::int64_t i) {
     const float* row = h.data() + source(i) * n;
     for (std::int64_t j = 0; j <= i; ++j) *a.at(i, j) = row[source(j)];
     *a.at(i, i) = result.dead[n - 1 - i] != 0 ? 1.0 : *a.at(i, i) + damp * mean;
-  }
+  };
+  parallel_for(n, copy_row, n >= kWorthThreads);
   return a;
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/blas_threads.h"
 #include "kernels/quantize/checks.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 
@@ -37,12 +38,11 @@ double relative_error(std::span<const float> w, std::span<const float> quantized
   const std::int64_t tiles = (m + kTileRows - 1) / kTileRows;
   std::vector<double> errors(static_cast<std::size_t>(tiles));
   std::vector<double> norms(static_cast<std::size_t>(tiles));
-#pragma omp parallel
-  {
+  parallel(tiles, [&](Indices& mine) {
     std::vector<float> a(static_cast<std::size_t>(kTileRows * n));
     std::vector<float> product(a.size());
-#pragma omp for schedule(dynamic)
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+    while (mine.next()) {
+      const std::int64_t tile = mine.index();
       const std::int64_t begin = tile * kTileRows * n;
       const std::int64_t rows = std::min(kTileRows, m - tile * kTileRows);
       for (std::int64_t i = 0; i < rows * n; ++i) a[i] = quantized[begin + i] - w[begin + i];
@@ -50,7 +50,7 @@ double relative_error(std::span<const float> w, std::span<const float> quantized
       std::copy_n(w.begin() + begin, rows * n, a.begin());
       norms[tile] = weighted_square(a, h, rows, n, product);
     }
-  }
+  });
   double error = 0.0;
   double norm = 0.0;
   for (std::int64_t tile = 0; tile < tiles; ++tile) {

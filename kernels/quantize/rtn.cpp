@@ -5,6 +5,7 @@
 #include "kernels/quantize/group_statistics.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/quantize/row_tile.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 
@@ -42,15 +43,14 @@ SpqrParts quantize_rtn(std::span<const float> w, std::int64_t m, std::int64_t n,
   check_finite(w, n, "the weight matrix");
   SpqrParts parts = empty_parts(format, m, n);
   const std::int64_t height = RowTile::height(format, m);
-#pragma omp parallel
-  {
+  parallel((m + height - 1) / height, [&](Indices& mine) {
     RowTile tile(height, n);
-#pragma omp for schedule(dynamic)
-    for (std::int64_t first_row = 0; first_row < m; first_row += height) {
+    while (mine.next()) {
+      const std::int64_t first_row = mine.index() * height;
       tile.load(w, first_row, std::min(height, m - first_row), {});
       quantize_tile(tile, parts);
     }
-  }
+  });
   return parts;
 }
 

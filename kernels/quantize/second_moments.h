@@ -20,10 +20,13 @@ class SecondMoments {
   // H (n, n), symmetric. Ends the accumulation.
   std::vector<float> take();
 
+  // What add() takes on its way.
+  static std::size_t scratch_bytes(std::int64_t n, std::int64_t tokens);
+
  private:
   std::int64_t n_;
   std::int64_t tokens_ = 0;
-  std::vector<float> sum_;  // (n, n), of which the upper triangle's tiles are filled
+  std::vector<float> sum_;  // (n, n), of which the upper triangle is filled
 };
 
 }  // namespace spqr

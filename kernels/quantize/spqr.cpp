@@ -15,6 +15,7 @@
 #include "kernels/quantize/group_statistics.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/quantize/row_tile.h"
+#include "kernels/threads.h"
 
 namespace spqr {
 
@@ -69,10 +70,9 @@ float squared_error_threshold(const Task& task) {
   if (std::isinf(task.options.outlier_threshold) || m == 1) return kInfinity;
   constexpr std::int64_t kColumns = 128;
   std::vector<double> variance(static_cast<std::size_t>(n));
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t begin = 0; begin < n; begin += kColumns) {
-    column_variances(task.w, m, n, begin, std::min(begin + kColumns, n), variance.data());
-  }
+  parallel_for((n + kColumns - 1) / kColumns, [&](std::int64_t i) {
+    column_variances(task.w, m, n, i * kColumns, std::min((i + 1) * kColumns, n), variance.data());
+  });
   double sum = 0.0;
   for (std::int64_t j = 0; j < n; ++j) {
     if (task.hessian.dead[j] != 0) continue;
@@ -264,14 +264,13 @@ SpqrParts quantize_spqr(std::span<const float> w, std::int64_t m, std::int64_t n
   task.threshold = squared_error_threshold(task);
   const SingleThreadedBlas single_threaded;
   const std::int64_t height = RowTile::height(options.format, m);
-#pragma omp parallel
-  {
+  parallel((m + height - 1) / height, [&](Indices& mine) {
     TileSolver solver(task, height);
-#pragma omp for schedule(dynamic)
-    for (std::int64_t first_row = 0; first_row < m; first_row += height) {
+    while (mine.next()) {
+      const std::int64_t first_row = mine.index() * height;
       solver.solve(first_row, std::min(height, m - first_row));
     }
-  }
+  });
   store_outliers(task);
   return std::move(task.parts);
 }

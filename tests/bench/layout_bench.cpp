@@ -1,8 +1,6 @@
 // Matrix-vector products (one token) with candidate layouts of a packed matrix, beside the read bandwidth of
 // the machine: docs/design/packed-layout.md. Needs AVX2 and FMA.
 //   layout_bench [rounds]
-#include <immintrin.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -11,10 +9,11 @@
 #include <random>
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include "kernels/half.h"
 #include "kernels/spqr_matrix.h"
+#include "kernels/threads.h"
+#include "runtime/bandwidth.h"
 #include "tests/bench/layout_candidates.h"
 
 namespace spqr {
@@ -76,24 +75,6 @@ double relative_error(const std::vector<float>& y, const std::vector<double>& ex
   return std::sqrt(error / size);
 }
 
-// Sum of all bytes as 64-bit integers, each thread its own part: what reading alone takes.
-std::int64_t read_all(const std::vector<std::byte>& bytes) {
-  std::int64_t total = 0;
-#pragma omp parallel reduction(+ : total)
-  {
-    const std::size_t part = bytes.size() / static_cast<std::size_t>(omp_get_num_threads()) / 256 * 256;
-    const auto* from = reinterpret_cast<const __m256i*>(
-        bytes.data() + part * static_cast<std::size_t>(omp_get_thread_num()));
-    __m256i sums[8] = {};
-    for (std::size_t i = 0; i < part / 32; i += 8) {
-      for (std::size_t k = 0; k < 8; ++k)
-        sums[k] = _mm256_add_epi64(sums[k], _mm256_loadu_si256(from + i + k));
-    }
-    for (const __m256i& sum : sums) total += sum[0] + sum[1] + sum[2] + sum[3];
-  }
-  return total;
-}
-
 struct Timed {
   Candidate candidate;
   std::vector<std::byte> copies;
@@ -110,7 +91,7 @@ bool measure(int bits, int rounds) {
   const std::vector<double> expected = reference(parts, x);
 
   std::vector<Timed> all;
-  for (auto* make : {row_lanes_f32, column_lanes_f32, tile_words_f32, row_lanes_int8, column_lanes_int8}) {
+  for (auto* make : {row_lanes_f32, column_lanes_f32, tile_words_f32, row_lanes_int16, column_lanes_int8}) {
     if (make == tile_words_f32 && bits != 3) continue;
     Timed timed{make(parts), {}, {}};
     timed.candidate.matvec(timed.candidate.packed.data(), x.data(), y.data());
@@ -126,11 +107,8 @@ bool measure(int bits, int rounds) {
   }
 
   std::vector<double> reading;
-  volatile std::int64_t sink = 0;
   for (int round = 0; round < rounds; ++round) {
-    const double start = seconds();
-    sink = sink + read_all(all[0].copies);
-    reading.push_back(seconds() - start);
+    reading.push_back(read_bandwidth_gb_per_s(0));
     for (Timed& timed : all) {
       const std::size_t bytes = timed.candidate.packed.size();
       const double begin = seconds();
@@ -140,9 +118,9 @@ bool measure(int bits, int rounds) {
       timed.times.push_back(seconds() - begin);
     }
   }
-  const double bandwidth = static_cast<double>(all[0].copies.size()) / median(reading) * 1e-9;
+  const double bandwidth = median(reading);
   fmt::print("{} bits, 16 x 16, {} x {}, {} threads, {} rounds; read bandwidth {:.1f} GB/s\n", bits, kSize,
-             kSize, omp_get_max_threads(), rounds, bandwidth);
+             kSize, threads(), rounds, bandwidth);
   fmt::print(
       "| layout | bits per weight | GB/s | of read bandwidth | us per product |\n|---|---|---|---|---|\n");
   for (const Timed& timed : all) {

@@ -20,10 +20,9 @@ struct Candidate {
   std::function<void(const std::byte* packed, const float* x, float* y)> matvec;
 };
 
-// In use: strips of 64 rows, rows are vector lanes. f32: spqr_matvec; int8: the same layout with x rounded to
-// 8 bits by group.
+// In use: strips of 64 rows, rows are vector lanes; the kernels of spqr_matmul for AVX2.
 Candidate row_lanes_f32(const SpqrParts& parts);
-Candidate row_lanes_int8(const SpqrParts& parts);
+Candidate row_lanes_int16(const SpqrParts& parts);
 
 // Strips of 64 rows cut into chunks of 256 columns, statistics as in use; then row by row 256 codes as bit
 // planes, columns are vector lanes.

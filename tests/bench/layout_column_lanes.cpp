@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "kernels/threads.h"
 #include "tests/bench/layout_candidates.h"
 #include "tests/bench/layout_vectors.h"
 
@@ -103,20 +104,21 @@ template <typename Dot>
 void matvec_columns(const Geometry& g, const std::byte* packed, const float* sums, const float* input_scales,
                     Dot dot, float* y) {
   const std::int64_t chunks = g.w.n / kChunk;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t strip = 0; strip < g.layout.strips(); ++strip) {
+  parallel_for(g.layout.strips(), [&](std::int64_t strip) {
     const std::byte* next = packed + strip * chunks * g.chunk;
     f32x8 partial[kRows] = {};
     alignas(32) float rows[kRows] = {};
     alignas(32) float scales[kGroups * kRows];
+    BlockStatistics statistics;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+      decode_statistics(g.w, g.layout,
+                        {kRows, chunk, kChunk, kChunk / kGroups, g.layout.group_bytes(kRows), next, {}},
+                        statistics);
       for (std::int64_t group = 0; group < kGroups; ++group) {
-        GroupStatistics statistics;
-        decode_statistics(g.w, g.layout, next + group * g.layout.group_bytes(kRows), kRows, statistics);
         const std::int64_t at = chunk * kGroups + group;
         for (int i = 0; i < kRows; i += kLanes) {
-          const f32x8 scale = load<f32x8>(statistics.scale + i);
-          store(rows + i, load<f32x8>(rows + i) - scale * load<f32x8>(statistics.zero + i) * sums[at]);
+          const f32x8 scale = load<f32x8>(statistics.scale[group] + i);
+          store(rows + i, load<f32x8>(rows + i) - scale * load<f32x8>(statistics.zero[group] + i) * sums[at]);
           store(scales + kRows * group + i, input_scales == nullptr ? scale : scale * input_scales[at]);
         }
       }
@@ -127,7 +129,7 @@ void matvec_columns(const Geometry& g, const std::byte* packed, const float* sum
     }
     for (std::int64_t row = 0; row < kRows; ++row)
       y[strip * kRows + row] = rows[row] + sum_of_lanes(partial[row]);
-  }
+  });
 }
 
 template <int kBits>

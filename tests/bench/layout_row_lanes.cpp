@@ -1,6 +1,7 @@
 #include <cmath>
 
-#include "kernels/cpu/spqr_matvec.h"
+#include "kernels/cpu/spqr_matmul.h"
+#include "kernels/cpu/spqr_strip.h"
 #include "tests/bench/layout_candidates.h"
 
 namespace spqr {
@@ -39,7 +40,7 @@ Candidate row_lanes(const SpqrParts& parts, const char* name, ActivationType act
             const SpqrMatrix w = view(format, m, n, factor, bytes);
             const SpqrProduct product{.w = &w, .y = y};
             SpqrInput input;
-            spqr_matvec({&product, 1}, x, activations, input);
+            spqr_matmul(kSpqrStripAvx2, {&product, 1}, {const_cast<float*>(x), 1, n}, activations, input);
           }};
 }
 
@@ -49,8 +50,8 @@ Candidate row_lanes_f32(const SpqrParts& parts) {
   return row_lanes(parts, "row lanes, f32", ActivationType::f32, 1e-5);
 }
 
-Candidate row_lanes_int8(const SpqrParts& parts) {
-  return row_lanes(parts, "row lanes, int8", ActivationType::int8, 2e-2);
+Candidate row_lanes_int16(const SpqrParts& parts) {
+  return row_lanes(parts, "row lanes, int16", ActivationType::int16, 1e-4);
 }
 
 }  // namespace spqr

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "kernels/half.h"
+#include "kernels/threads.h"
 #include "tests/bench/layout_candidates.h"
 #include "tests/bench/layout_vectors.h"
 
@@ -42,7 +43,7 @@ inline void decode_tile(const std::byte* tile, float sum, float* scales, float* 
   for (int i = 0; i < 8; ++i) statistics |= (load<std::uint64_t>(tile + 16 * i) >> 54 & 0xFFU) << (8 * i);
   alignas(32) float second[4];
   for (int i = 0; i < 4; ++i)
-    second[i] = finite_f16(static_cast<std::uint32_t>(statistics >> (16 * i) & 0xFFFFU));
+    second[i] = f16_to_f32(static_cast<std::uint16_t>(statistics >> (16 * i) & 0xFFFFU));
   for (int half = 0; half < 2; ++half) {
     const auto first = load<u32x8>(tile + 64 * half);
     const auto last = load<u32x8>(tile + 64 * half + 32);
@@ -57,8 +58,7 @@ inline void decode_tile(const std::byte* tile, float sum, float* scales, float* 
 void matvec_words(std::int64_t m, std::int64_t n, const std::byte* packed, const float* x, float* y) {
   const std::vector<float> sums = group_sums(x, n);
   const u32x8 shifts{6, 9, 12, 15, 18, 21, 24, 27};
-#pragma omp parallel for schedule(dynamic, 4)
-  for (std::int64_t strip = 0; strip < m / kTile; ++strip) {
+  parallel_for(m / kTile, [&](std::int64_t strip) {
     const std::byte* tiles = packed + strip * n * 8;
     f32x8 partial[kTile] = {};
     alignas(32) float rows[kTile] = {};
@@ -85,7 +85,7 @@ void matvec_words(std::int64_t m, std::int64_t n, const std::byte* packed, const
     }
     for (std::int64_t row = 0; row < kTile; ++row)
       y[strip * kTile + row] = rows[row] + sum_of_lanes(partial[row]);
-  }
+  });
 }
 
 }  // namespace

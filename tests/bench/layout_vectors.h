@@ -1,22 +1,13 @@
 // The pieces of the AVX2 strip kernels, for candidates that share them.
 #pragma once
 
-#include <immintrin.h>
+#include "kernels/cpu/spqr_strip_x86.h"
 
-#include <cstddef>
-
-#include "kernels/cpu/spqr_vectors.h"
+// What that defines is used by
+#include "kernels/cpu/spqr_strip_statistics.h"
 
 namespace spqr {
 namespace {
-
-inline f32x8 bytes_to_f32(const void* bytes) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(bytes))));
-}
-
-inline f32x8 load_f16(const std::byte* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
 
 inline float sum_of_lanes(f32x8 v) {
   float sum = 0;
@@ -26,5 +17,3 @@ inline float sum_of_lanes(f32x8 v) {
 
 }  // namespace
 }  // namespace spqr
-
-#include "kernels/cpu/spqr_strip_body.h"

@@ -6,12 +6,14 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/isa.h"
 
 namespace spqr {
 
@@ -66,17 +68,30 @@ inline void check_close(const std::vector<float>& found, const Expected& expecte
   }
 }
 
-// What `compute` returns is close to `expected` on every backend, in f32, and the same for any number of
-// threads.
+// Every backend, `cpu` with every instruction set that this machine has, in f32.
+inline std::vector<std::pair<std::string, std::string>> all_backends() {
+  std::vector<std::pair<std::string, std::string>> all;  // backend, instruction set
+  for (const std::string& name : backend_names()) {
+    if (name != "cpu") {
+      all.emplace_back(name, "auto");
+      continue;
+    }
+    for (const Isa isa : present_isas()) all.emplace_back(name, name_of(isa));
+  }
+  return all;
+}
+
+// What `compute` returns is close to `expected` on every backend, and the same for any number of threads.
 inline void check_backends(const std::string& what, const Expected& expected,
                            const std::function<std::vector<float>(Backend&)>& compute) {
-  for (const std::string& name : backend_names()) {
-    const std::vector<float> found =
-        compute(*make_backend(name, {.threads = 1, .activations = ActivationType::f32}));
-    check_close(found, expected, fmt::format("{}, {}", name, what));
+  for (const auto& [name, isa] : all_backends()) {
+    BackendOptions options{.threads = 1, .activations = ActivationType::f32, .isa = isa};
+    const std::vector<float> found = compute(*make_backend(name, options));
+    check_close(found, expected, fmt::format("{} ({}), {}", name, isa, what));
     for (const int threads : {2, 3}) {
-      INFO(name, ", ", what, ", threads: ", threads);
-      CHECK(compute(*make_backend(name, {.threads = threads, .activations = ActivationType::f32})) == found);
+      INFO(name, " (", isa, "), ", what, ", threads: ", threads);
+      options.threads = threads;
+      CHECK(compute(*make_backend(name, options)) == found);
     }
   }
 }

@@ -1,7 +1,6 @@
 // The reference engine's results on whole matrices: statistics, outliers, damping, order of columns, ragged
 // groups.
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +9,7 @@
 #include <string>
 
 #include "kernels/spqr_matrix.h"
+#include "kernels/threads.h"
 #include "quantizer_cases.h"
 #include "tests/test_data.h"
 
@@ -208,14 +208,13 @@ TEST_CASE("the result does not depend on the number of threads") {
   constexpr std::int64_t n = 300;
   const auto h = random_hessian(n, 9);
   const auto w = random_weights(m * n, 0.02F, 10);
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(1);
+  set_threads(1);
   const Hessian one = prepare_hessian(h, n, PermutationOrder::act_order, 0.01);
   const SpqrParts from_one = quantize_spqr(w, m, n, one, plain(3, 16, 16, 0.2));
-  omp_set_num_threads(3);
+  set_threads(3);
   const Hessian three = prepare_hessian(h, n, PermutationOrder::act_order, 0.01);
   const SpqrParts from_three = quantize_spqr(w, m, n, three, plain(3, 16, 16, 0.2));
-  omp_set_num_threads(threads);
+  set_threads(0);
   CHECK(one.inverse_factor == three.inverse_factor);
   CHECK(from_one.codes == from_three.codes);
   CHECK(from_one.scale_scale == from_three.scale_scale);

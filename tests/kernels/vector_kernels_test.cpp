@@ -1,19 +1,25 @@
 // Every table of vector_kernels.h that this machine can run, also those that it would not choose.
-#include "kernels/cpu/vector_kernels.h"
+#include "kernels/cpu/kernel_tables.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
+#include "kernels/cpu/panels.h"
 #include "kernels/half.h"
 #include "tests/kernels/operands.h"
 
 namespace spqr {
 namespace {
 
-std::vector<const cpu::VectorKernels*> tables() {
-  std::vector<const cpu::VectorKernels*> all = {&cpu::portable_vector_kernels()};
-  if (&cpu::vector_kernels() != all.front()) all.push_back(&cpu::vector_kernels());
+struct Table {
+  const char* isa;
+  const cpu::VectorKernels* kernels;
+};
+
+std::vector<Table> tables() {
+  std::vector<Table> all;
+  for (const Isa isa : present_isas()) all.push_back({name_of(isa).data(), &kernel_tables(isa).vectors});
   return all;
 }
 
@@ -36,9 +42,9 @@ Dot dot_of(const float* a, const float* b, std::int64_t n) {
 
 TEST_CASE("vector kernels: dot products of all stored types, any length") {
   std::mt19937 random(1);
-  for (const cpu::VectorKernels* kernels : tables()) {
+  for (const auto& [isa, kernels] : tables()) {
     for (std::int64_t n = 0; n < 100; ++n) {
-      INFO(kernels->isa, ", n ", n);
+      INFO(isa, ", n ", n);
       const std::vector<float> b = random_vector(n, random);
       std::vector<float> a = random_vector(n, random);
       std::vector<std::uint16_t> stored(a.size());
@@ -59,10 +65,10 @@ TEST_CASE("vector kernels: dot products of all stored types, any length") {
 
 TEST_CASE("vector kernels: many rows at once") {
   std::mt19937 random(2);
-  for (const cpu::VectorKernels* kernels : tables()) {
+  for (const auto& [isa, kernels] : tables()) {
     for (const std::int64_t n : {1, 12, 31, 32, 64, 100}) {
       for (const std::int64_t count : {1, 5, 64}) {
-        INFO(kernels->isa, ", ", count, " rows of ", n);
+        INFO(isa, ", ", count, " rows of ", n);
         const std::vector<float> rows = random_vector(count * n, random);
         const std::vector<float> x = random_vector(n, random);
         std::vector<float> y(static_cast<std::size_t>(count));
@@ -90,13 +96,12 @@ TEST_CASE("vector kernels: many rows at once") {
   }
 }
 
-TEST_CASE(
-    "vector kernels: a panel is the transpose of its rows, filled up with zeros, and is multiplied by") {
+TEST_CASE("vector kernels: a panel is the transpose of its rows, filled up with zeros") {
   std::mt19937 random(4);
-  for (const cpu::VectorKernels* kernels : tables()) {
+  for (const auto& [isa, kernels] : tables()) {
     for (const std::int64_t depth : {1, 7, 8, 33}) {
       for (const std::int64_t cols : {1, 9, 16}) {
-        INFO(kernels->isa, ", depth ", depth, ", ", cols, " columns");
+        INFO(isa, ", depth ", depth, ", ", cols, " columns");
         const std::vector<float> w = random_vector(cols * depth, random);
         std::vector<float> panel(static_cast<std::size_t>(depth * cpu::kPanelCols), NAN);
         kernels->transpose_panel(panel.data(), w.data(), depth, cols);
@@ -106,36 +111,60 @@ TEST_CASE(
                   (i < cols ? w[static_cast<std::size_t>(i * depth + k)] : 0.0F));
           }
         }
-        for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 13}) {
-          const std::int64_t stride_a = depth + 2;
-          const std::int64_t stride_c = cols + 3;
-          const std::vector<float> a = random_vector(rows * stride_a, random);
-          const std::vector<float> before = random_vector(rows * stride_c, random);
-          for (const bool add : {false, true}) {
-            std::vector<float> c = before;
-            kernels->multiply_panel({.a = a.data(),
-                                     .stride_a = stride_a,
-                                     .panel = panel.data(),
-                                     .depth = depth,
-                                     .c = c.data(),
-                                     .stride_c = stride_c,
-                                     .rows = rows,
-                                     .cols = cols,
-                                     .add = add});
-            for (std::int64_t r = 0; r < rows; ++r) {
-              for (std::int64_t i = 0; i < stride_c; ++i) {
-                const auto at = static_cast<std::size_t>(r * stride_c + i);
-                if (i >= cols) {
-                  CHECK(c[at] == before[at]);  // what is beside the product stays
-                  continue;
-                }
-                const Dot dot = dot_of(a.data() + r * stride_a, w.data() + i * depth, depth);
-                const double expected = dot.value + (add ? static_cast<double>(before[at]) : 0);
-                CHECK(std::abs(c[at] - expected) <= dot.tolerance + kUnit * std::abs(expected));
-              }
-            }
-          }
+      }
+    }
+  }
+}
+
+// C (+)= A W^T for A as rows, and as the transpose of a panel.
+void check_panel_products(const Table& table, std::int64_t depth, std::int64_t rows, std::int64_t cols,
+                          std::mt19937& random) {
+  INFO(table.isa, ", depth ", depth, ", ", rows, " rows, ", cols, " columns");
+  const std::vector<float> w = random_vector(cols * depth, random);
+  std::vector<float> memory(static_cast<std::size_t>(cpu::panel_floats(depth, cols)));
+  const cpu::Panels panels = cpu::pack_transposed(*table.kernels, memory.data(), w.data(), depth, cols);
+  const std::int64_t stride_a = depth + 2;
+  const std::int64_t stride_c = cols + 3;
+  const std::vector<float> a = random_vector(rows * stride_a, random);
+  std::vector<float> transposed(static_cast<std::size_t>(depth * cpu::kPanelCols));
+  for (std::int64_t k = 0; k < depth; ++k) {
+    for (std::int64_t r = 0; r < std::min(rows, cpu::kPanelCols); ++r)
+      transposed[static_cast<std::size_t>(k * cpu::kPanelCols + r)] =
+          a[static_cast<std::size_t>(r * stride_a + k)];
+  }
+  const std::vector<float> before = random_vector(rows * stride_c, random);
+  for (const bool add : {false, true}) {
+    const cpu::Store store = add ? cpu::Store::add : cpu::Store::overwrite;
+    std::vector<float> c = before;
+    cpu::multiply(*table.kernels, {c.data(), stride_c}, {a.data(), stride_a}, rows, panels, {0, depth},
+                  store);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t i = 0; i < stride_c; ++i) {
+        const auto at = static_cast<std::size_t>(r * stride_c + i);
+        if (i >= cols) {
+          CHECK(c[at] == before[at]);  // what is beside the product stays
+          continue;
         }
+        const Dot dot = dot_of(a.data() + r * stride_a, w.data() + i * depth, depth);
+        const double expected = dot.value + (add ? static_cast<double>(before[at]) : 0);
+        CHECK(std::abs(c[at] - expected) <= dot.tolerance + kUnit * std::abs(expected));
+      }
+    }
+    if (rows > cpu::kPanelCols) continue;
+    std::vector<float> again = before;
+    cpu::multiply_transposed(*table.kernels, {again.data(), stride_c}, {transposed.data(), depth, rows},
+                             panels, {0, depth}, store);
+    CHECK(again == c);
+  }
+}
+
+TEST_CASE("vector kernels: products with panels, of any extents") {
+  std::mt19937 random(5);
+  for (const Table& table : tables()) {
+    for (const std::int64_t depth : {1, 7, 33}) {
+      for (const std::int64_t cols : {1, 9, 16, 17, 32, 40, 64}) {
+        for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 30})
+          check_panel_products(table, depth, rows, cols, random);
       }
     }
   }
@@ -143,9 +172,9 @@ TEST_CASE(
 
 TEST_CASE("vector kernels: softmax pieces, swiglu, rms_norm, scale") {
   std::mt19937 random(3);
-  for (const cpu::VectorKernels* kernels : tables()) {
+  for (const auto& [isa, kernels] : tables()) {
     for (const std::int64_t n : {1, 3, 8, 50, 257}) {
-      INFO(kernels->isa, ", n ", n);
+      INFO(isa, ", n ", n);
       const std::vector<float> x = random_vector(n, random, 20);
       const std::vector<float> w = random_vector(n, random);
       const auto count = static_cast<std::size_t>(n);
@@ -183,9 +212,9 @@ TEST_CASE("vector kernels: softmax pieces, swiglu, rms_norm, scale") {
 
 TEST_CASE("vector kernels: gelu, layer_norm, scores with a bias") {
   std::mt19937 random(5);
-  for (const cpu::VectorKernels* kernels : tables()) {
+  for (const auto& [isa, kernels] : tables()) {
     for (const std::int64_t n : {1, 3, 8, 50, 257}) {
-      INFO(kernels->isa, ", n ", n);
+      INFO(isa, ", n ", n);
       const std::vector<float> x = random_vector(n, random, 4);
       const std::vector<float> w = random_vector(n, random);
       const std::vector<float> b = random_vector(n, random);

@@ -1,0 +1,20 @@
+// The inner loops of one instruction set.
+#pragma once
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/spqr_strip.h"
+#include "kernels/cpu/vector_kernels.h"
+
+namespace spqr {
+
+struct KernelTables {
+  const cpu::VectorKernels& vectors;
+  const SpqrStripKernels& strips;
+};
+
+// Of an instruction set that this processor has.
+const KernelTables& kernel_tables(Isa isa);
+// Of the best that it has.
+const KernelTables& best_kernel_tables();
+
+}  // namespace spqr

@@ -1,0 +1,82 @@
+// The sparse part of a strip, part of the strip kernels (spqr_strip_body.h): compiled once per instruction
+// set, hence the anonymous namespace.
+#pragma once
+
+#include "kernels/cpu/spqr_strip_codes.h"
+
+namespace spqr {
+namespace {
+
+// Up to kPiece outliers, unpacked. First all are multiplied, row or not; then rows are summed up by sixteens:
+// their lengths differ, and a loop that ends somewhere else for every row would be mispredicted for every
+// row.
+struct OutlierPiece {
+  static constexpr std::uint32_t kPiece = 256;
+  static constexpr std::uint32_t kSixteen = 16;
+  alignas(64) std::uint32_t columns[kPiece];
+  alignas(64) float values[kPiece];
+  alignas(64) float products[kPiece + kSixteen] = {};
+
+  void assign(const std::uint32_t* col_vals, std::uint32_t count) {
+    alignas(64) std::uint16_t halves[kPiece];
+    for (std::uint32_t i = 0; i < count; ++i) {
+      columns[i] = col_vals[i] & 0xFFFFU;
+      halves[i] = static_cast<std::uint16_t>(col_vals[i] >> 16);
+    }
+    for (std::uint32_t i = 0; i < count; i += 8)
+      store(values + i, load_f16(reinterpret_cast<const std::byte*>(halves + i)));
+  }
+
+  void multiply(std::uint32_t count, const float* x) {
+    for (std::uint32_t i = 0; i < count; ++i) products[i] = values[i] * x[columns[i]];
+  }
+
+  // Of products first .. first + count.
+  float sum(std::uint32_t first, std::uint32_t count) const {
+    static constexpr std::int32_t kMask[2 * kSixteen] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                         -1, -1, -1, -1, -1, -1, -1, -1};
+    f32x8 left{};
+    f32x8 right{};
+    for (std::uint32_t i = 0; i < count; i += kSixteen) {
+      const std::int32_t* mask = kMask + kSixteen - std::min(kSixteen, count - i);
+      left += masked(products + first + i, mask);
+      right += masked(products + first + i + 8, mask + 8);
+    }
+    return sum_of_eight(left + right);
+  }
+
+  static f32x8 masked(const float* from, const std::int32_t* mask) {
+    return reinterpret_cast<f32x8>(load<u32x8>(from) & load<u32x8>(mask));
+  }
+};
+
+// y (tokens, .., a row of it `stride` long) += sparse part of rows [first, last) times x. The rows are those
+// of one strip or of several.
+void add_outliers(const SpqrMatrix& w, std::int64_t first, std::int64_t last, const SpqrInputView& x,
+                  float* y, std::int64_t stride) {
+  const std::uint32_t* offsets = w.row_offsets.data();
+  OutlierPiece piece;
+  // Pieces start anew with every strip: what is added in which order does not depend on who does which
+  // strips.
+  for (std::int64_t strip = first; strip < last; strip += kRows) {
+    const std::uint32_t strip_end = offsets[std::min(strip + kRows, last)];
+    std::int64_t piece_row = strip;
+    for (std::uint32_t begin = offsets[strip]; begin < strip_end; begin += OutlierPiece::kPiece) {
+      const std::uint32_t end = std::min(strip_end, begin + OutlierPiece::kPiece);
+      piece.assign(w.col_vals.data() + begin, end - begin);
+      while (offsets[piece_row + 1] <= begin) ++piece_row;
+      for (std::int64_t t = 0; t < x.tokens; ++t) {
+        piece.multiply(end - begin, x.x_of(t));
+        std::uint32_t i = begin;
+        for (std::int64_t row = piece_row; i < end; ++row) {
+          const std::uint32_t row_end = std::min(offsets[row + 1], end);
+          y[t * stride + row] += piece.sum(i - begin, row_end - i);
+          i = row_end;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace spqr
