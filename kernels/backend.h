@@ -134,8 +134,8 @@ class Backend {
 
 struct BackendOptions {
   int threads = 0;  // 0: one per core that this process may run on
-  // Of few tokens with packed weights; where f32 is as fast, and in `reference`, it is f32 in any case.
-  ActivationType activations = ActivationType::int16;
+  // Of products with packed weights; where f32 is as fast, and in `reference`, it is f32 in any case.
+  ActivationType activations = ActivationType::automatic;
   std::string_view isa = "auto";  // `cpu`: a name of kernels/cpu/isa.h
 };
 

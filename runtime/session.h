@@ -24,7 +24,7 @@ struct SessionOptions {
   std::filesystem::path model{};
   std::string backend = "auto";
   int threads = 0;  // 0: one per core
-  ActivationType activations = ActivationType::int16;
+  ActivationType activations = ActivationType::automatic;
   std::string isa = "auto";  // of the cpu backend
   // Tokens of KV cache, at most the model's maximum; 0: the smallest of that, 4096 and what fits
   std::int64_t context = 0;

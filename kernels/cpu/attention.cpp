@@ -88,9 +88,9 @@ void score(const Task& task, const Scratch& scratch, const float* keys, std::int
     const std::int64_t blind =
         std::max<std::int64_t>(0, begin + key - task.first_position) * task.heads_per_kv;
     if (blind >= task.rows()) break;
-    multiply(task.kernels, {scratch.scores + blind * kKeys + key, kKeys}, {scratch.queries + blind * d, d},
-             task.rows() - blind, columns(panels, key, std::min(kPanelCols, count - key)), {0, d},
-             Store::overwrite);
+    multiply(task.kernels.multiply_panels, {scratch.scores + blind * kKeys + key, kKeys},
+             {scratch.queries + blind * d, d}, task.rows() - blind,
+             columns(panels, key, std::min(kPanelCols, count - key)), {0, d}, Store::overwrite);
   }
 }
 
@@ -110,8 +110,9 @@ void accumulate(const Task& task, const Scratch& scratch, const float* values, s
     const std::int64_t seen = std::min(count, task.first_position + t + tokens - begin);
     if (seen <= 0) continue;
     const std::int64_t row = t * task.heads_per_kv;
-    multiply(task.kernels, {scratch.output + row * d, d}, {scratch.scores + row * kKeys, kKeys},
-             tokens * task.heads_per_kv, panels, {0, seen}, Store::add);
+    multiply(task.kernels.multiply_panels, {scratch.output + row * d, d},
+             {scratch.scores + row * kKeys, kKeys}, tokens * task.heads_per_kv, panels, {0, seen},
+             Store::add);
   }
 }
 

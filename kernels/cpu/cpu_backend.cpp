@@ -52,7 +52,7 @@ class CpuBackend final : public HostBackend {
         std::max(cpu::linear_floats(largest.in_features, largest.tokens),
                  cpu::attention_floats(largest.tokens, largest.heads_per_kv, largest.head_dim));
     const std::int64_t inputs = 2 * largest.tokens * largest.in_features +  // normed, and in another order
-                                cpu::input_floats(largest.in_features, largest.tokens);
+                                cpu::LinearInputs::most_floats(kernels_, largest.in_features, largest.tokens);
     return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + inputs);
   }
 
@@ -137,7 +137,7 @@ class CpuBackend final : public HostBackend {
 
   void multiply(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, cpu::Store store) {
     cpu::linear({kernels_, memory_}, {ys, group.members, x, gather_for(group, x), store, activations_},
-                input_);
+                inputs_);
   }
 
   // x in the packed members' column order; x itself where no member needs another.
@@ -156,7 +156,7 @@ class CpuBackend final : public HostBackend {
   ActivationType activations_;
   const KernelTables& kernels_;
   cpu::ThreadMemory memory_;
-  SpqrInput input_;
+  cpu::LinearInputs inputs_;
   Scratch normed_;
   Scratch gathered_;
   cpu::RopeTable rope_table_;

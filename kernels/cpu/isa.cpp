@@ -10,7 +10,7 @@
 namespace spqr {
 namespace {
 
-constexpr std::array kBestFirst = {Isa::avx512, Isa::avx2_vnni, Isa::avx2, Isa::portable};
+constexpr std::array kBestFirst = {Isa::avx512_bf16, Isa::avx512, Isa::avx2_vnni, Isa::avx2, Isa::portable};
 
 #if defined(__x86_64__)
 // AVX-VNNI has a bit of its own that not every compiler's __builtin_cpu_supports() knows.
@@ -25,6 +25,8 @@ bool has_avx_vnni() {
 bool is_present(Isa isa) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   switch (isa) {
+    case Isa::avx512_bf16:
+      return is_present(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
     case Isa::avx512:
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -57,6 +59,8 @@ struct PresentIsas {
 
 std::string_view name_of(Isa isa) {
   switch (isa) {
+    case Isa::avx512_bf16:
+      return "avx512-bf16";
     case Isa::avx512:
       return "avx512";
     case Isa::avx2_vnni:

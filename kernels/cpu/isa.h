@@ -9,13 +9,14 @@
 namespace spqr {
 
 enum class Isa : std::uint8_t {
-  portable,   // whatever the compiler makes of its own vector types
-  avx2,       // AVX2, FMA, F16C
-  avx2_vnni,  // and AVX-VNNI: dot products of bytes
-  avx512,     // AVX-512 F, BW, DQ, VL and VNNI
+  portable,     // whatever the compiler makes of its own vector types
+  avx2,         // AVX2, FMA, F16C
+  avx2_vnni,    // and AVX-VNNI: dot products of bytes
+  avx512,       // AVX-512 F, BW, DQ, VL and VNNI
+  avx512_bf16,  // and BF16: products of bf16
 };
 
-// "portable", "avx2", "avx2-vnni", "avx512"
+// "portable", "avx2", "avx2-vnni", "avx512", "avx512-bf16"
 std::string_view name_of(Isa isa);
 
 // Those of this processor, best first.

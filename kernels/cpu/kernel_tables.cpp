@@ -8,7 +8,10 @@ const KernelTables& kernel_tables(Isa isa) {
   static const KernelTables kAvx2{cpu::kVectorAvx2, kSpqrStripAvx2};
   static const KernelTables kAvx2Vnni{cpu::kVectorAvx2, kSpqrStripAvx2Vnni};
   static const KernelTables kAvx512{cpu::kVectorAvx512, kSpqrStripAvx512};
+  static const KernelTables kAvx512Bf16{cpu::kVectorAvx512, kSpqrStripAvx512, &kBf16Avx512};
   switch (isa) {
+    case Isa::avx512_bf16:
+      return kAvx512Bf16;
     case Isa::avx512:
       return kAvx512;
     case Isa::avx2_vnni:

@@ -1,6 +1,7 @@
 // The inner loops of one instruction set.
 #pragma once
 
+#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/spqr_strip.h"
 #include "kernels/cpu/vector_kernels.h"
@@ -10,6 +11,7 @@ namespace spqr {
 struct KernelTables {
   const cpu::VectorKernels& vectors;
   const SpqrStripKernels& strips;
+  const Bf16Kernels* bf16 = nullptr;  // null: there are none
 };
 
 // Of an instruction set that this processor has.

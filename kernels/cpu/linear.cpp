@@ -1,6 +1,6 @@
 // y (+)= W x + b for one token and for many.   W (m, n) f32, f16, bf16 or packed; x (tokens, n); y (tokens,
-// m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many: in f32, tiles
-// of kTileRows rows, widened to f32 and cut into panels once, times kTileTokens tokens: compute-bound.
+// m). Few tokens: W is read as it lies, rows are shared among threads: bandwidth-bound. Many:
+// linear_tiles.cpp.
 #include <algorithm>
 #include <cstring>
 
@@ -12,16 +12,10 @@
 namespace spqr::cpu {
 namespace {
 
-// Up to this many tokens reading the weights is what takes time.
+// Up to this many tokens reading the weights is what takes time, in f32.
 constexpr std::int64_t kFewTokens = 4;
-constexpr std::int64_t kTileRows = 384;
-constexpr std::int64_t kTileTokens = 192;
-// Products summed in registers: a panel of so many rows stays in the first cache, so much of a tile's inputs
-// in the second.
-constexpr std::int64_t kDepth = 320;
-// Rows widened at a time, as the packed layout has them.
+// Rows that a thread takes at a time, as the packed layout has them.
 constexpr std::int64_t kStripRows = 64;
-static_assert(kTileRows % kStripRows == 0 && kStripRows % kPanelCols == 0);
 // Below this one thread is faster than waking others.
 constexpr std::int64_t kMinParallelWeights = 16 * 1024;
 
@@ -56,7 +50,7 @@ void packed_few(const Execution& run, const LinearJob& job, SpqrInput& input) {
     if (const auto* packed = std::get_if<SpqrMatrix>(&job.members[i].weight))
       products.push_back({packed, job.members[i].bias, job.ys[i].data, job.store == Store::add});
   }
-  spqr_matmul(run.kernels.strips, products, job.permuted, job.activations, input);
+  spqr_matmul(run.kernels, products, job.permuted, job.activations, input);
 }
 
 // sum_j W[row][j] x[j]
@@ -88,92 +82,24 @@ void dense_few(const Execution& run, Matrix y, const Linear& weight, const Tenso
   parallel_for(pieces, multiply_rows, m * n >= kMinParallelWeights);
 }
 
-// A thread's memory for one tile.
-struct TileScratch {
-  float* panels;  // of W^T, the tile's rows
-  float* strip;   // (kStripRows, n)
-  float* inputs;  // (kTileTokens, kDepth)
-
-  static std::int64_t floats(std::int64_t n) {
-    return panel_floats(n, kTileRows) + kStripRows * n + kTileTokens * kDepth;
-  }
-  TileScratch(float* memory, std::int64_t n)
-      : panels(memory), strip(panels + panel_floats(n, kTileRows)), inputs(strip + kStripRows * n) {}
-};
-
-Panels pack_tile(const KernelTables& kernels, const Linear& weight, std::int64_t first, std::int64_t rows,
-                 const TileScratch& scratch) {
-  const std::int64_t n = weight.n();
-  const auto* dense = std::get_if<TensorView>(&weight.weight);
-  if (dense != nullptr && dense->dtype == DType::f32)
-    return pack_transposed(kernels.vectors, scratch.panels,
-                           static_cast<const float*>(dense->data) + first * n, n, rows);
-  for (std::int64_t r = 0; r < rows; r += kStripRows) {
-    const std::int64_t count = std::min(kStripRows, rows - r);
-    weight_rows(kernels, weight, first + r, count, scratch.strip);
-    pack_transposed(kernels.vectors, scratch.panels + r * n, scratch.strip, n, count);
-  }
-  return {scratch.panels, n, rows};
+bool is_packed(const Linear& weight) {
+  return std::holds_alternative<SpqrMatrix>(weight.weight);
 }
 
-// Columns first .. first + count of x. Rows at such distances fall into few sets of the caches and drive each
-// other out, they are copied together.
-ConstRows inputs_of(Matrix x, std::int64_t first, std::int64_t count, const TileScratch& scratch) {
-  if (x.cols % 1024 != 0) return {x.data + first, x.cols};
-  for (std::int64_t t = 0; t < x.rows; ++t)
-    std::copy_n(x.data + t * x.cols + first, count, scratch.inputs + t * count);
-  return {scratch.inputs, count};
+// Up to so many tokens are multiplied with packed weights in 16-bit integers.
+std::int64_t few_tokens(const KernelTables& kernels) {
+  return kernels.bf16 != nullptr ? kernels.bf16->few_tokens : kernels.strips.few_tokens;
 }
 
-// y (tokens, rows) (+)= x W^T for the rows of W in the panels.
-void multiply_tile(const VectorKernels& kernels, Rows y, Matrix x, const Panels& w, Store store,
-                   const TileScratch& scratch) {
-  const std::int64_t pieces = (x.cols + kDepth - 1) / kDepth;
-  const std::int64_t depth = (x.cols + pieces - 1) / pieces;  // all about the same
-  for (std::int64_t k = 0; k < x.cols; k += depth) {
-    const std::int64_t count = std::min(depth, x.cols - k);
-    multiply(kernels, y, inputs_of(x, k, count, scratch), x.rows, w, {k, count}, k > 0 ? Store::add : store);
-  }
-}
-
-void add_bias(float* y, std::int64_t stride, const float* bias, std::int64_t rows, std::int64_t tokens) {
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t i = 0; i < rows; ++i) y[t * stride + i] += bias[i];
-  }
-}
-
-void linear_many(const Execution& run, Matrix y, const Linear& weight, Matrix x, Store store) {
-  const std::int64_t m = weight.m();
-  const std::int64_t n = weight.n();
-  run.memory.reserve(linear_floats(n, x.rows));
-  // Also cut along the tokens, or a narrow matrix would be the work of few threads.
-  const std::int64_t row_tiles = (m + kTileRows - 1) / kTileRows;
-  const std::int64_t token_tiles = (x.rows + kTileTokens - 1) / kTileTokens;
-  parallel(row_tiles * token_tiles, [&](Indices& mine) {
-    const TileScratch scratch(run.memory.mine(), n);
-    std::int64_t packed = -1;  // the row tile in this thread's memory
-    Panels panels{};
-    while (mine.next()) {
-      const std::int64_t tile = mine.index() / token_tiles;
-      const std::int64_t first = tile * kTileRows;
-      const std::int64_t rows = std::min(kTileRows, m - first);
-      if (packed != tile) panels = pack_tile(run.kernels, weight, first, rows, scratch);
-      packed = tile;
-      const std::int64_t token = mine.index() % token_tiles * kTileTokens;
-      const std::int64_t tokens = std::min(kTileTokens, x.rows - token);
-      float* out = y.data + token * y.cols + first;
-      multiply_tile(run.kernels.vectors, {out, y.cols}, {x.data + token * n, tokens, n}, panels, store,
-                    scratch);
-      if (!weight.bias.empty()) add_bias(out, y.cols, weight.bias.data() + first, rows, tokens);
-    }
-  });
+// How packed members are multiplied.
+enum class Path : std::uint8_t { few, tiles_f32, tiles_bf16 };
+Path path_of(const Execution& run, const LinearJob& job) {
+  const bool f32 = job.activations == ActivationType::f32;
+  if (job.x.rows <= (f32 ? kFewTokens : few_tokens(run.kernels))) return Path::few;
+  return f32 || run.kernels.bf16 == nullptr ? Path::tiles_f32 : Path::tiles_bf16;
 }
 
 }  // namespace
-
-float* ThreadMemory::mine() {
-  return pieces_[static_cast<std::size_t>(thread_index())].data();
-}
 
 void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t first, std::int64_t rows,
                  float* out) {
@@ -185,23 +111,31 @@ void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t
 }
 
 std::int64_t linear_floats(std::int64_t n, std::int64_t tokens) {
-  return tokens > kFewTokens ? TileScratch::floats(n) : 0;
+  return tokens > kFewTokens ? tile_floats(n) : 0;
 }
 
-std::int64_t input_floats(std::int64_t n, std::int64_t tokens) {
-  return SpqrInput::most_floats(n, std::min(kFewTokens, tokens));
+std::int64_t LinearInputs::most_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens) {
+  const std::int64_t few = std::min(tokens, std::max(kFewTokens, few_tokens(kernels)));
+  return SpqrInput::most_floats(n, few) + (kernels.bf16 != nullptr ? Bf16Kernels::pairs(n) * tokens : 0);
 }
 
-void linear(const Execution& run, const LinearJob& job, SpqrInput& input) {
-  const bool few = job.x.rows <= kFewTokens;
-  if (few) packed_few(run, job, input);
+void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs) {
+  const Path path = path_of(run, job);
+  if (std::any_of(job.members.begin(), job.members.end(), is_packed)) {
+    if (path == Path::few) packed_few(run, job, inputs.few);
+    if (path == Path::tiles_bf16) narrow(*run.kernels.bf16, job.permuted, inputs.bf16);
+  }
   for (std::size_t i = 0; i < job.members.size(); ++i) {
     const Linear& weight = job.members[i];
     const auto* dense = std::get_if<TensorView>(&weight.weight);
-    if (!few) {
-      linear_many(run, job.ys[i], weight, dense == nullptr ? job.permuted : job.x, job.store);
-    } else if (dense != nullptr) {
+    if (dense != nullptr && job.x.rows <= kFewTokens) {
       dense_few(run, job.ys[i], weight, *dense, job.x, job.store);
+    } else if (dense != nullptr) {
+      linear_tiles(run, job.ys[i], weight, job.x, job.store);
+    } else if (path == Path::tiles_f32) {
+      linear_tiles(run, job.ys[i], weight, job.permuted, job.store);
+    } else if (path == Path::tiles_bf16) {
+      linear_tiles_bf16(run, job.ys[i], weight, inputs.bf16, job.store);
     }
   }
 }

@@ -47,11 +47,26 @@ struct LinearJob {
   Store store = Store::overwrite;
   ActivationType activations = ActivationType::f32;
 };
-void linear(const Execution& run, const LinearJob& job, SpqrInput& input);
+// x (tokens, pairs), see bf16_kernels.h.
+struct Bf16Input {
+  std::vector<std::uint32_t> memory;
+  std::int64_t tokens = 0, pairs = 0;
+};
+// x as the kernels of packed weights read it; keeps its memory from call to call.
+struct LinearInputs {
+  SpqrInput few;
+  Bf16Input bf16;
+  static std::int64_t most_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens);
+};
+void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs);
 // Of each thread, for n inputs.
 std::int64_t linear_floats(std::int64_t n, std::int64_t tokens);
-// Of an SpqrInput.
-std::int64_t input_floats(std::int64_t n, std::int64_t tokens);
+
+// The pieces of linear() for many tokens; x of packed weights in their stored column order.
+void linear_tiles(const Execution& run, Matrix y, const Linear& weight, Matrix x, Store store);
+void narrow(const Bf16Kernels& kernels, Matrix x, Bf16Input& out);
+void linear_tiles_bf16(const Execution& run, Matrix y, const Linear& weight, Bf16Input& x, Store store);
+std::int64_t tile_floats(std::int64_t n);
 
 // Rows [first, first + rows) of a weight, f32 (rows, n), in the stored column order. On the calling thread if
 // the weight is dense.

@@ -50,23 +50,23 @@ PanelProduct product_with(const Panels& b, const Span& span, Rows c, Store store
 
 }  // namespace
 
-void multiply(const VectorKernels& kernels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
+void multiply(MultiplyPanels multiply_panels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
               const Span& span, Store store) {
   PanelProduct product = product_with(b, span, c, store);
   product.a = a.data;
   product.stride_a = a.stride;
   product.rows = rows;
-  kernels.multiply_panels(product);
+  multiply_panels(product);
 }
 
-void multiply_transposed(const VectorKernels& kernels, Rows c, const Panels& a, const Panels& b,
+void multiply_transposed(MultiplyPanels multiply_panels, Rows c, const Panels& a, const Panels& b,
                          const Span& span, Store store) {
   PanelProduct product = product_with(b, span, c, store);
   product.a = a.data + span.first * kPanelCols;
   product.stride_a = 1;
   product.step_a = kPanelCols;
   product.rows = a.cols;
-  kernels.multiply_panels(product);
+  multiply_panels(product);
 }
 
 }  // namespace spqr::cpu

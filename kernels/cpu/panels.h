@@ -46,10 +46,10 @@ struct Span {
   std::int64_t first = 0;
   std::int64_t depth = 0;
 };
-void multiply(const VectorKernels& kernels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
+void multiply(MultiplyPanels multiply_panels, Rows c, ConstRows a, std::int64_t rows, const Panels& b,
               const Span& span, Store store);
 // C (+)= A^T B for A in a single panel, both from row span.first on.
-void multiply_transposed(const VectorKernels& kernels, Rows c, const Panels& a, const Panels& b,
+void multiply_transposed(MultiplyPanels multiply_panels, Rows c, const Panels& a, const Panels& b,
                          const Span& span, Store store);
 
 }  // namespace spqr::cpu

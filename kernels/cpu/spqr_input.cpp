@@ -2,11 +2,14 @@
 
 #include <numeric>
 
-#include "kernels/cpu/spqr_strip.h"
+#include "kernels/cpu/kernel_tables.h"
 #include "kernels/threads.h"
 
 namespace spqr {
 namespace {
+
+constexpr std::int64_t kTogether = SpqrInputView::kTogether;
+static_assert(kTogether == cpu::kPanelCols);
 
 // Below this one thread is faster than waking others.
 constexpr std::int64_t kMinParallelInput = 32 * 1024;
@@ -18,27 +21,33 @@ void sum_groups(const float* x, std::int64_t group_columns, float* sums) {
   }
 }
 
+// Memory that grows on demand and is kept.
+template <typename Value>
+Value* grown(std::vector<Value>& memory, std::int64_t count) {
+  if (memory.size() < static_cast<std::size_t>(count)) memory.resize(static_cast<std::size_t>(count));
+  return memory.data();
+}
+
 }  // namespace
 
-void SpqrInput::assign(const SpqrStripKernels& kernels, const SpqrFormat& format, Matrix x,
-                       ActivationType activations) {
+void SpqrInput::assign(const KernelTables& kernels, const SpqrFormat& format, Matrix x,
+                       ActivationType activations, bool outliers) {
   const std::int64_t group_columns = block_group_columns(format, x.cols);
   const std::int64_t blocks = (x.cols + kBlockColumns - 1) / kBlockColumns;
   const std::int64_t columns = blocks * kBlockColumns;
   const std::int64_t sums_per_block = (kBlockColumns + group_columns - 1) / group_columns;
-  x_.resize(static_cast<std::size_t>(x.rows * columns));
-  sums_.resize(static_cast<std::size_t>(x.rows * blocks * sums_per_block));
-  if (activations == ActivationType::int16) {
-    codes_.resize(static_cast<std::size_t>(2 * x.rows * columns));
-    scales_.resize(static_cast<std::size_t>(x.rows * blocks));
-  }
+  const std::int64_t sixteens = outliers ? x.rows / kTogether : 0;
+  const bool codes = activations == ActivationType::automatic;
   view_ = {.tokens = x.rows,
            .columns = columns,
-           .x = x_.data(),
+           .x = grown(x_, x.rows * columns),
+           .sixteens = sixteens,
+           .together = grown(together_, sixteens * kTogether * columns),
            .sums_per_block = sums_per_block,
-           .sums = sums_.data(),
-           .codes = codes_.data(),
-           .scales = scales_.data()};
+           .sums = grown(sums_, x.rows * blocks * sums_per_block),
+           .codes = grown(codes_, codes ? 2 * x.rows * columns : 0),
+           .scales = grown(scales_, codes ? x.rows * blocks : 0)};
+  const bool worth = x.rows * x.cols >= kMinParallelInput;
   const auto assign_block = [&](std::int64_t i) {
     const std::int64_t t = i / blocks;
     const std::int64_t first = i % blocks * kBlockColumns;
@@ -47,19 +56,24 @@ void SpqrInput::assign(const SpqrStripKernels& kernels, const SpqrFormat& format
     std::copy_n(x.data + t * x.cols + first, count, padded);
     std::fill(padded + count, padded + kBlockColumns, 0.0F);
     float* sums = sums_.data() + i * sums_per_block;
-    if (activations == ActivationType::int16) {
+    if (codes) {
       scales_[static_cast<std::size_t>(i)] =
-          kernels.round_block(padded, group_columns, codes_.data() + 2 * (t * columns + first), sums);
+          kernels.strips.round_block(padded, group_columns, codes_.data() + 2 * (t * columns + first), sums);
     } else {
       sum_groups(padded, group_columns, sums);
     }
   };
-  parallel_for(x.rows * blocks, assign_block, x.rows * x.cols >= kMinParallelInput);
+  parallel_for(x.rows * blocks, assign_block, worth);
+  const auto put_together = [&](std::int64_t i) {
+    const std::int64_t first = i * kTogether * columns;
+    kernels.vectors.transpose_panel(together_.data() + first, x_.data() + first, columns, kTogether);
+  };
+  parallel_for(sixteens, put_together, worth);
 }
 
 std::int64_t SpqrInput::most_floats(std::int64_t n, std::int64_t tokens) {
   const std::int64_t blocks = (n + kBlockColumns - 1) / kBlockColumns;
-  const std::int64_t x_and_codes = kBlockColumns + kBlockColumns / 2;
+  const std::int64_t x_and_codes = 2 * kBlockColumns + kBlockColumns / 2;
   const std::int64_t sums_and_scale = kBlockColumns / 8 + 1;
   return tokens * blocks * (x_and_codes + sums_and_scale);
 }

@@ -11,7 +11,7 @@
 
 namespace spqr {
 
-struct SpqrStripKernels;
+struct KernelTables;
 
 // Up to 256 columns of a strip: what the kernels work on at a time. Whole groups, or part of one that is
 // larger.
@@ -27,6 +27,10 @@ struct SpqrInputView {
   std::int64_t tokens = 0;
   std::int64_t columns = 0;  // whole blocks
   const float* x = nullptr;  // (tokens, columns)
+  // For outliers: the first tokens once more, kTogether side by side; (sixteens, columns, kTogether)
+  static constexpr std::int64_t kTogether = 16;
+  std::int64_t sixteens = 0;
+  const float* together = nullptr;
   // Of x over the groups of a block; of the whole numbers that codes stand for where there are codes.
   std::int64_t sums_per_block = 0;
   const float* sums = nullptr;  // (tokens, blocks, sums_per_block)
@@ -40,6 +44,7 @@ struct SpqrInputView {
     SpqrInputView view = *this;
     view.tokens = count;
     view.x += first * columns;
+    view.sixteens = 0;  // outliers are added for all tokens at once
     view.sums += first * blocks() * sums_per_block;
     view.codes += 2 * first * columns;
     view.scales += first * blocks();
@@ -59,15 +64,16 @@ struct SpqrInputView {
 // Keeps its memory from call to call.
 class SpqrInput {
  public:
-  // x (tokens, n) in the stored (permuted) column order of a matrix of this format.
-  void assign(const SpqrStripKernels& kernels, const SpqrFormat& format, Matrix x,
-              ActivationType activations);
+  // x (tokens, n) in the stored (permuted) column order of a matrix of this format; `outliers`: there may be
+  // some.
+  void assign(const KernelTables& kernels, const SpqrFormat& format, Matrix x, ActivationType activations,
+              bool outliers);
   const SpqrInputView& view() const { return view_; }
   // Memory that it takes at most.
   static std::int64_t most_floats(std::int64_t n, std::int64_t tokens);
 
  private:
-  std::vector<float> x_, sums_, scales_;
+  std::vector<float> x_, together_, sums_, scales_;
   std::vector<std::int8_t> codes_;
   SpqrInputView view_;
 };

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/cpu/spqr_strip.h"
+#include "kernels/cpu/kernel_tables.h"
 #include "kernels/threads.h"
 
 namespace spqr {
@@ -33,7 +33,8 @@ void store_strip(const SpqrProduct& product, const SpqrLayout& layout, std::int6
 // One strip of one of the products: read from memory once, and then again from the cache.
 void multiply_strip(const SpqrStripKernels& kernels, const SpqrProduct& product, const SpqrLayout& layout,
                     std::int64_t strip, const SpqrInputView& x, ActivationType activations) {
-  const auto multiply = activations == ActivationType::int16 ? kernels.multiply_int16 : kernels.multiply_f32;
+  const auto multiply =
+      activations == ActivationType::automatic ? kernels.multiply_int16 : kernels.multiply_f32;
   alignas(64) float sums[kTokens * SpqrLayout::kStripRows];
   for (std::int64_t token = 0; token < x.tokens; token += kTokens) {
     const std::int64_t tokens = std::min(kTokens, x.tokens - token);
@@ -108,7 +109,7 @@ class AlikeProducts {
 
 }  // namespace
 
-void spqr_matmul(const SpqrStripKernels& kernels, std::span<const SpqrProduct> products, Matrix x,
+void spqr_matmul(const KernelTables& kernels, std::span<const SpqrProduct> products, Matrix x,
                  ActivationType activations, SpqrInput& input) {
   while (!products.empty()) {
     const SpqrMatrix& first = *products.front().w;
@@ -116,8 +117,11 @@ void spqr_matmul(const SpqrStripKernels& kernels, std::span<const SpqrProduct> p
     std::size_t alike = 1;
     while (alike < products.size() && block_group_columns(products[alike].w->format, first.n) == columns)
       ++alike;
-    input.assign(kernels, first.format, x, activations);
-    AlikeProducts(kernels, products.first(alike), input.view(), activations).run();
+    const bool outliers =
+        std::any_of(products.begin(), products.begin() + static_cast<std::ptrdiff_t>(alike),
+                    [](const SpqrProduct& product) { return !product.w->row_offsets.empty(); });
+    input.assign(kernels, first.format, x, activations, outliers);
+    AlikeProducts(kernels.strips, products.first(alike), input.view(), activations).run();
     products = products.subspan(alike);
   }
 }

@@ -12,6 +12,7 @@
 
 namespace spqr {
 
+struct KernelTables;
 struct SpqrStripKernels;
 
 // y (+)= W x + bias.   W (m, n) packed   bias (m) or none   y (tokens, m) f32
@@ -26,7 +27,7 @@ struct SpqrProduct {
 // `input` is where x is prepared. Any m and settings, n is that of all.
 // Reads w.bytes() + 4 tokens n bytes, writes 4 tokens m: one sequential stream per strip of 64 rows, strips
 // shared among threads in contiguous parts. Codes are unpacked once for each 4 tokens.
-void spqr_matmul(const SpqrStripKernels& kernels, std::span<const SpqrProduct> products, Matrix x,
+void spqr_matmul(const KernelTables& kernels, std::span<const SpqrProduct> products, Matrix x,
                  ActivationType activations, SpqrInput& input);
 
 // Rows [first_row, first_row + rows) of W, dense and sparse part, in the stored column order: out (rows, n)

@@ -10,7 +10,12 @@
 
 namespace spqr {
 
+inline constexpr std::int64_t kAnyTokens = std::int64_t{1} << 62;
+
 struct SpqrStripKernels {
+  // Up to so many tokens are multiplied faster with codes as they are stored than in tiles (linear_tiles.cpp)
+  // where x is in 16 bits.
+  std::int64_t few_tokens;
   // y (tokens, 64) = W x for the rows of the strip, outliers aside.
   void (*multiply_f32)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip,
                        const SpqrInputView& x, float* y);

@@ -41,7 +41,7 @@ inline __attribute__((always_inline)) void add_dot(DotSums& sums, u32v codes, co
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripAvx2{multiply_strip_f32, multiply_strip_int16, round_block, add_outliers,
-                                      dequantize_strip};
+const SpqrStripKernels kSpqrStripAvx2{64,          multiply_strip_f32, multiply_strip_int16,
+                                      round_block, add_outliers,       dequantize_strip};
 
 }  // namespace spqr

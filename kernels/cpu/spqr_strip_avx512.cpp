@@ -20,7 +20,7 @@ inline i32v add_byte_products(i32v sums, u32v codes, u32v x) {
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripAvx512{multiply_strip_f32, multiply_strip_int16, round_block, add_outliers,
-                                        dequantize_strip};
+const SpqrStripKernels kSpqrStripAvx512{kAnyTokens,  multiply_strip_f32, multiply_strip_int16,
+                                        round_block, add_outliers,       dequantize_strip};
 
 }  // namespace spqr

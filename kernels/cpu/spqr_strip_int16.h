@@ -18,14 +18,6 @@
 namespace spqr {
 namespace {
 
-// How far ahead of its use the stream is asked for: with pages of 4 KB the next page but one, so that its
-// address is known in time.
-constexpr std::int64_t kAhead = 8192;
-
-inline void prefetch(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + kAhead + i);
-}
-
 // Bytes of x for a unit.
 constexpr std::int64_t kUnitInput = 2 * kColumns;
 

@@ -48,7 +48,7 @@ inline f32v look_up(f32v table, u32v index) {
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripPortable{multiply_strip_f32, nullptr, nullptr, add_outliers,
-                                          dequantize_strip};
+const SpqrStripKernels kSpqrStripPortable{4,       multiply_strip_f32, nullptr,
+                                          nullptr, add_outliers,       dequantize_strip};
 
 }  // namespace spqr

@@ -4,11 +4,11 @@
 // Everything is in an anonymous namespace, so that no copy made for one instruction set is called from
 // another.
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/cpu/panel_product.h"
 #include "kernels/cpu/vector_kernels.h"
 #include "kernels/cpu/vectors.h"
 #include "kernels/half.h"
@@ -206,73 +206,8 @@ void layer_norm(float* y, const float* x, const float* weight, const float* bias
   for (std::int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * factor * weight[i] + bias[i];
 }
 
-// Rows of A at a time, and panels: two vectors of sums for each row, one vector of A and two of B fill the 16
-// registers of AVX2, or most of the 32 of AVX-512.
-constexpr int kRowsAtOnce = kLanes == 16 ? 12 : 6;
-constexpr int kPanelsAtOnce = 2 * kLanes / kPanelCols;
-
-// c (+)= sums of one row, for as many columns as count.
-template <int kVectors>
-inline void store_sums(const f32v* sums, float* c, std::int64_t cols, bool add) {
-  if (cols >= kVectors * kLanes) {
-    for (int i = 0; i < kVectors; ++i)
-      store(c + kLanes * i, add ? load<f32v>(c + kLanes * i) + sums[i] : sums[i]);
-    return;
-  }
-  float row[kVectors * kLanes];
-  for (int i = 0; i < kVectors; ++i) store(row + kLanes * i, sums[i]);
-  for (std::int64_t i = 0; i < cols; ++i) c[i] = add ? c[i] + row[i] : row[i];
-}
-
-// kVectors of columns, side by side from `panel` on.
-template <int kRows, int kVectors>
-inline void multiply_rows(const PanelProduct& p, const float* a, float* c, const float* panel,
-                          std::int64_t cols) {
-  f32v sums[kRows][kVectors] = {};
-  // Far-apart rows that are not in the cache would be waited for at the end.
-  for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * p.stride_c, 1);
-#pragma GCC unroll 2
-  for (std::int64_t k = 0; k < p.depth; ++k, panel += kPanelCols, a += p.step_a) {
-    f32v b[kVectors];
-    for (int i = 0; i < kVectors; ++i)
-      b[i] = load<f32v>(panel + i * kLanes / kPanelCols * p.panel_stride + i * kLanes % kPanelCols);
-#pragma GCC unroll 12
-    for (int r = 0; r < kRows; ++r) {
-      const f32v value = broadcast(a[r * p.stride_a]);
-      for (int i = 0; i < kVectors; ++i) sums[r][i] += value * b[i];
-    }
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) store_sums<kVectors>(sums[r], c + r * p.stride_c, cols, p.add);
-}
-
-// The last `rows` rows, fewer than kRows + 1.
-template <int kRows, int kVectors>
-inline void multiply_last_rows(const PanelProduct& p, std::int64_t rows, const float* panel, float* c,
-                               std::int64_t cols) {
-  if constexpr (kRows > 0) {
-    if (rows < kRows) return multiply_last_rows<kRows - 1, kVectors>(p, rows, panel, c, cols);
-    const std::int64_t done = p.rows - rows;
-    multiply_rows<kRows, kVectors>(p, p.a + done * p.stride_a, c + done * p.stride_c, panel, cols);
-  }
-}
-
-template <int kVectors>
-inline void multiply_columns(const PanelProduct& p, const float* panel, float* c, std::int64_t cols) {
-  std::int64_t r = 0;
-  for (; r + kRowsAtOnce <= p.rows; r += kRowsAtOnce)
-    multiply_rows<kRowsAtOnce, kVectors>(p, p.a + r * p.stride_a, c + r * p.stride_c, panel, cols);
-  multiply_last_rows<kRowsAtOnce - 1, kVectors>(p, p.rows - r, panel, c, cols);
-}
-
-void multiply_panels(const PanelProduct& p) {
-  constexpr std::int64_t kColumns = kPanelsAtOnce * kPanelCols;
-  constexpr int kVectors = static_cast<int>(kPanelCols) / kLanes;
-  std::int64_t first = 0;
-  const auto panel = [&] { return p.panels + first / kPanelCols * p.panel_stride; };
-  for (; first + kColumns - kPanelCols < p.cols; first += kColumns)
-    multiply_columns<kPanelsAtOnce * kVectors>(p, panel(), p.c + first, std::min(kColumns, p.cols - first));
-  if (first < p.cols) multiply_columns<kVectors>(p, panel(), p.c + first, p.cols - first);
+void multiply_panels(const PanelProduct& product) {
+  multiply_all_panels(product, [](f32v sum, const float* a, f32v b) { return sum + broadcast(*a) * b; });
 }
 
 // 8 x 8 values: in[r][i] to out[i][r].

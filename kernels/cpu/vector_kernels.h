@@ -24,6 +24,8 @@ struct PanelProduct {
   bool add = false;
 };
 
+using MultiplyPanels = void (*)(const PanelProduct& product);
+
 struct VectorKernels {
   // sum_i words[i], modulo 2^32: as fast as memory is read.   n a multiple of 1024
   std::uint32_t (*sum)(const std::uint32_t* words, std::int64_t n);
@@ -52,7 +54,7 @@ struct VectorKernels {
   // y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; y may be x
   void (*layer_norm)(float* y, const float* x, const float* weight, const float* bias, float eps,
                      std::int64_t n);
-  void (*multiply_panels)(const PanelProduct& product);
+  MultiplyPanels multiply_panels;
   // panel (depth, kPanelCols) = rows^T; rows (count, depth); columns from count on are zero
   void (*transpose_panel)(float* panel, const float* rows, std::int64_t depth, std::int64_t count);
 };

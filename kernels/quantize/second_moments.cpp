@@ -45,7 +45,7 @@ void add_tile(const cpu::Panels& x, std::int64_t i, std::int64_t j, float* sum) 
       const std::int64_t first = std::max(j, row);  // on the diagonal the rest is the other triangle
       const cpu::Panels right = cpu::columns(x, first, std::min(j + kTile, n) - first);
       const std::int64_t rows = std::min(cpu::kPanelCols, n - row);
-      cpu::multiply_transposed(best_kernel_tables().vectors, {sum + row * n + first, n},
+      cpu::multiply_transposed(best_kernel_tables().vectors.multiply_panels, {sum + row * n + first, n},
                                cpu::columns(x, row, rows), right, span, cpu::Store::add);
     }
   }

@@ -9,8 +9,8 @@ void add_session_options(cxxopts::Options& options, const char* context) {
       "c,ctx-size", context, cxxopts::value<std::int64_t>()->default_value("0"))(
       "b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))(
       "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
-      "activations", "of products of few tokens with packed weights: int16 or f32",
-      cxxopts::value<std::string>()->default_value("int16"))(
+      "activations", "of products with packed weights: auto (16 bits) or f32",
+      cxxopts::value<std::string>()->default_value("auto"))(
       "isa", "instruction set of the cpu backend: auto, avx512, avx2-vnni, avx2 or portable",
       cxxopts::value<std::string>()->default_value("auto"))(
       "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
@@ -49,9 +49,9 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   if (parsed.count("gpu-layers") > 0 && parsed["gpu-layers"].as<std::int64_t>() != 0)
     fmt::print(stderr, "warning: this program has no GPU backend; all blocks run on the CPU\n");
   const auto activations = parsed["activations"].as<std::string>();
-  if (activations != "int16" && activations != "f32")
-    throw UsageError(fmt::format("--activations is '{}', expected int16 or f32", activations));
-  options.activations = activations == "int16" ? ActivationType::int16 : ActivationType::f32;
+  if (activations != "auto" && activations != "f32")
+    throw UsageError(fmt::format("--activations is '{}', expected auto or f32", activations));
+  options.activations = activations == "auto" ? ActivationType::automatic : ActivationType::f32;
   options.isa = parsed["isa"].as<std::string>();
   options.backend = parsed["backend"].as<std::string>();
   const auto k = parsed["cache-type-k"].as<std::string>();

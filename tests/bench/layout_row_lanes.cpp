@@ -1,7 +1,7 @@
 #include <cmath>
 
+#include "kernels/cpu/kernel_tables.h"
 #include "kernels/cpu/spqr_matmul.h"
-#include "kernels/cpu/spqr_strip.h"
 #include "tests/bench/layout_candidates.h"
 
 namespace spqr {
@@ -40,7 +40,8 @@ Candidate row_lanes(const SpqrParts& parts, const char* name, ActivationType act
             const SpqrMatrix w = view(format, m, n, factor, bytes);
             const SpqrProduct product{.w = &w, .y = y};
             SpqrInput input;
-            spqr_matmul(kSpqrStripAvx2, {&product, 1}, {const_cast<float*>(x), 1, n}, activations, input);
+            spqr_matmul(kernel_tables(Isa::avx2), {&product, 1}, {const_cast<float*>(x), 1, n}, activations,
+                        input);
           }};
 }
 
@@ -51,7 +52,7 @@ Candidate row_lanes_f32(const SpqrParts& parts) {
 }
 
 Candidate row_lanes_int16(const SpqrParts& parts) {
-  return row_lanes(parts, "row lanes, int16", ActivationType::int16, 1e-4);
+  return row_lanes(parts, "row lanes, int16", ActivationType::automatic, 1e-4);
 }
 
 }  // namespace spqr

@@ -91,7 +91,7 @@ void check_products(Isa isa, const SpqrMatrix& w, const std::vector<std::vector<
   const std::vector<SpqrProduct> products{{.w = &w, .y = y.data()},
                                           {.w = &w, .bias = bias, .y = sum.data(), .add = true}};
   SpqrInput input;
-  spqr_matmul(kernel_tables(isa).strips, products, matrix_of(x, tokens.size()), activations, input);
+  spqr_matmul(kernel_tables(isa), products, matrix_of(x, tokens.size()), activations, input);
   for (std::size_t i = 0; i < y.size(); ++i) {
     const RowProduct& right = expected[i / rows][i % rows];
     const double rounding = 0x1p-22 * (std::abs(right.value) + 2);
@@ -149,7 +149,7 @@ std::vector<RowProduct> coarse_products(const SpqrParts& parts, const std::vecto
 void check_matmul(const SpqrParts& parts, const std::string& what, std::mt19937& random) {
   const PackedMatrix packed = pack(parts);
   std::normal_distribution<float> distribution;
-  std::vector<std::vector<float>> tokens(1 + random() % 2 * (random() % 20));
+  std::vector<std::vector<float>> tokens(1 + random() % 2 * (random() % 40));
   std::vector<std::vector<RowProduct>> exact;
   std::vector<std::vector<RowProduct>> coarse;
   for (std::vector<float>& x : tokens) {
@@ -161,7 +161,7 @@ void check_matmul(const SpqrParts& parts, const std::string& what, std::mt19937&
   for (const Isa isa : present_isas()) {
     check_products(isa, packed.view(), tokens, ActivationType::f32, exact, what + ", f32");
     if (kernel_tables(isa).strips.multiply_int16 != nullptr)
-      check_products(isa, packed.view(), tokens, ActivationType::int16, coarse, what + ", int16");
+      check_products(isa, packed.view(), tokens, ActivationType::automatic, coarse, what + ", int16");
   }
 }
 
@@ -223,9 +223,9 @@ TEST_CASE("spqr_matmul does not depend on the number of threads") {
   const SpqrMatrix w = packed.view();
   std::vector<float> x(777, 0.25F);
   std::iota(x.begin(), x.end(), -300.0F);
-  const SpqrStripKernels& kernels = best_kernel_tables().strips;
-  for (const ActivationType activations : {ActivationType::f32, ActivationType::int16}) {
-    if (activations == ActivationType::int16 && kernels.multiply_int16 == nullptr) continue;
+  const KernelTables& kernels = best_kernel_tables();
+  for (const ActivationType activations : {ActivationType::f32, ActivationType::automatic}) {
+    if (activations == ActivationType::automatic && kernels.strips.multiply_int16 == nullptr) continue;
     std::vector<std::vector<float>> results;
     for (int count : {1, 2, 5}) {
       set_threads(count);
@@ -247,9 +247,9 @@ TEST_CASE("spqr_matmul: products of one input whose matrices have different form
   const SpqrParts a = random_parts({3, 16, 16, 3, 3}, 70, 200, Outliers::some, random);
   const SpqrParts b = random_parts({4, SpqrFormat::kWholeRow, 16, 3, 3}, 100, 200, Outliers::none, random);
   const PackedMatrix packed[] = {pack(a), pack(b), pack(a)};
-  const SpqrStripKernels& kernels = best_kernel_tables().strips;
-  for (const ActivationType activations : {ActivationType::f32, ActivationType::int16}) {
-    if (activations == ActivationType::int16 && kernels.multiply_int16 == nullptr) continue;
+  const KernelTables& kernels = best_kernel_tables();
+  for (const ActivationType activations : {ActivationType::f32, ActivationType::automatic}) {
+    if (activations == ActivationType::automatic && kernels.strips.multiply_int16 == nullptr) continue;
     std::vector<std::vector<float>> together;
     std::vector<std::vector<float>> alone;
     std::vector<SpqrMatrix> views;
@@ -277,15 +277,15 @@ TEST_CASE("spqr_matmul: inputs that 16 bits have no scale for") {
   const PackedMatrix packed = pack(parts);
   const SpqrMatrix w = packed.view();
   for (const Isa isa : present_isas()) {
-    const SpqrStripKernels& kernels = kernel_tables(isa).strips;
-    if (kernels.multiply_int16 == nullptr) continue;
+    const KernelTables& kernels = kernel_tables(isa);
+    if (kernels.strips.multiply_int16 == nullptr) continue;
     const auto product_of = [&](float value) {
       std::vector<float> x(48, 0.0F);
       x[20] = value;
       std::vector<float> y(64);
       const SpqrProduct product{.w = &w, .y = y.data()};
       SpqrInput input;
-      spqr_matmul(kernels, {&product, 1}, matrix_of(x, 1), ActivationType::int16, input);
+      spqr_matmul(kernels, {&product, 1}, matrix_of(x, 1), ActivationType::automatic, input);
       return y;
     };
     CHECK(product_of(0) == std::vector<float>(64, 0.0F));

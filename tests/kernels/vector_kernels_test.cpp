@@ -136,8 +136,8 @@ void check_panel_products(const Table& table, std::int64_t depth, std::int64_t r
   for (const bool add : {false, true}) {
     const cpu::Store store = add ? cpu::Store::add : cpu::Store::overwrite;
     std::vector<float> c = before;
-    cpu::multiply(*table.kernels, {c.data(), stride_c}, {a.data(), stride_a}, rows, panels, {0, depth},
-                  store);
+    cpu::multiply(table.kernels->multiply_panels, {c.data(), stride_c}, {a.data(), stride_a}, rows, panels,
+                  {0, depth}, store);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t i = 0; i < stride_c; ++i) {
         const auto at = static_cast<std::size_t>(r * stride_c + i);
@@ -152,8 +152,8 @@ void check_panel_products(const Table& table, std::int64_t depth, std::int64_t r
     }
     if (rows > cpu::kPanelCols) continue;
     std::vector<float> again = before;
-    cpu::multiply_transposed(*table.kernels, {again.data(), stride_c}, {transposed.data(), depth, rows},
-                             panels, {0, depth}, store);
+    cpu::multiply_transposed(table.kernels->multiply_panels, {again.data(), stride_c},
+                             {transposed.data(), depth, rows}, panels, {0, depth}, store);
     CHECK(again == c);
   }
 }

@@ -1,0 +1,30 @@
+// Products of packed weights and activations that are both rounded to bf16, for many tokens: weights are
+// widened to bf16 once, 8 bits of mantissa lose next to nothing beside their quantization, and two columns
+// are multiplied and added at once. Where an instruction set has no such products there is no table.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/vector_kernels.h"
+#include "kernels/spqr_layout.h"
+#include "kernels/spqr_matrix.h"
+
+namespace spqr {
+
+// Elements are pairs of bf16 of neighbouring columns, the left one in the lower half.
+struct Bf16Kernels {
+  std::int64_t few_tokens;  // up to so many are multiplied faster with codes as they are stored
+  static constexpr std::int64_t pairs(std::int64_t columns) { return (columns + 1) / 2; }
+  // x (columns) rounded to the nearest, out (pairs(columns)); a column that is missing is zero
+  void (*narrow)(const float* x, std::int64_t columns, std::uint32_t* out);
+  // A strip of W, outliers included, as four panels of panels.h: panels (4, pairs(n), 16), in the stored
+  // column order.
+  void (*pack_strip)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip,
+                     std::uint32_t* panels);
+  // As VectorKernels has it, for A and panels of pairs; depth and strides count pairs.
+  cpu::MultiplyPanels multiply_panels;
+};
+
+extern const Bf16Kernels kBf16Avx512;
+
+}  // namespace spqr
