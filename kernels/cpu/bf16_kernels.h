@@ -1,8 +1,12 @@
 // Products of packed weights and activations that are both rounded to bf16, for many tokens: weights are
 // widened to bf16 once, 8 bits of mantissa lose next to nothing beside their quantization, and two columns
 // are multiplied and added at once. Where an instruction set has no such products there is no table.
+//   The first columns, which are those with the largest activations where columns are in their order
+// (act_order), come twice: what rounding left of their weights is multiplied with the same activations. On a
+// model with a few very large ones this takes most of what is lost.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cpu/vector_kernels.h"
@@ -11,10 +15,18 @@
 
 namespace spqr {
 
-// Elements are pairs of bf16 of neighbouring columns, the left one in the lower half.
+// Elements are pairs of bf16 of neighbouring columns, the left one in the lower half: first those of all
+// columns, then those of the refined ones.
 struct Bf16Kernels {
   std::int64_t few_tokens;  // up to so many are multiplied faster with codes as they are stored
-  static constexpr std::int64_t pairs(std::int64_t columns) { return (columns + 1) / 2; }
+  static constexpr std::int64_t kRefined = 32;
+  static constexpr std::int64_t refined_pairs(std::int64_t columns) {
+    return std::min(kRefined, columns) / 2;
+  }
+  static constexpr std::int64_t plain_pairs(std::int64_t columns) { return (columns + 1) / 2; }
+  static constexpr std::int64_t pairs(std::int64_t columns) {
+    return plain_pairs(columns) + refined_pairs(columns);
+  }
   // x (columns) rounded to the nearest, out (pairs(columns)); a column that is missing is zero
   void (*narrow)(const float* x, std::int64_t columns, std::uint32_t* out);
   // A strip of W, outliers included, as four panels of panels.h: panels (4, pairs(n), 16), in the stored
