@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/activation_type.h"
+#include "kernels/cache_type.h"
 #include "kernels/linear.h"
 #include "kernels/tensor.h"
 
@@ -35,15 +36,24 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
-// One layer of the KV cache. k, v: (kv_heads, capacity, head_dim), f32 or f16; position p of the sequence is
-// at row p.
+// Keys or values of one layer: (kv_heads, capacity) rows of head_dim values; position p of the sequence is at
+// row p.
+struct CachedRows {
+  std::byte* data = nullptr;
+  CacheType type = CacheType::f16;
+};
+
+// One layer of the KV cache.
 struct KvLayer {
-  void* k = nullptr;
-  void* v = nullptr;
-  DType dtype = DType::f16;
+  CachedRows k, v;
   std::int64_t kv_heads = 0;
   std::int64_t capacity = 0;
   std::int64_t head_dim = 0;
+
+  std::int64_t row_bytes(const CachedRows& rows) const { return cache_row_bytes(rows.type, head_dim); }
+  std::byte* row(const CachedRows& rows, std::int64_t kv_head, std::int64_t position) const {
+    return rows.data + (kv_head * capacity + position) * row_bytes(rows);
+  }
 };
 
 // Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim /

@@ -12,16 +12,13 @@ namespace {
 }
 
 // Bytes of the keys (or the values) of one layer, whole cache lines.
-std::size_t half_layer_bytes(const ModelConfig& config, std::int64_t capacity, DType dtype) {
+std::size_t half_layer_bytes(const ModelConfig& config, std::int64_t capacity, CacheType type) {
   constexpr std::size_t kAlignment = 64;
-  if (dtype != DType::f32 && dtype != DType::f16) {
-    throw std::invalid_argument(fmt::format("a KV cache cannot be {}, expected f32 or f16", name_of(dtype)));
-  }
   if (capacity < 1) {
     throw std::invalid_argument(fmt::format("a KV cache for {} tokens, expected at least one", capacity));
   }
-  std::size_t bytes = size_of(dtype);
-  for (const std::int64_t extent : {config.num_key_value_heads, config.head_dim, capacity}) {
+  auto bytes = static_cast<std::size_t>(cache_row_bytes(type, config.head_dim));
+  for (const std::int64_t extent : {config.num_key_value_heads, capacity}) {
     if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes)) refuse_size(capacity);
   }
   if (__builtin_add_overflow(bytes, kAlignment - 1, &bytes)) refuse_size(capacity);
@@ -30,20 +27,23 @@ std::size_t half_layer_bytes(const ModelConfig& config, std::int64_t capacity, D
 
 }  // namespace
 
-std::size_t KvCache::bytes(const ModelConfig& config, std::int64_t capacity, DType dtype) {
-  std::size_t total = half_layer_bytes(config, capacity, dtype);
-  if (__builtin_mul_overflow(total, 2 * static_cast<std::size_t>(config.num_hidden_layers), &total)) {
+std::size_t KvCache::bytes(const ModelConfig& config, std::int64_t capacity, CacheTypes types) {
+  std::size_t total = half_layer_bytes(config, capacity, types.k);
+  if (__builtin_add_overflow(total, half_layer_bytes(config, capacity, types.v), &total) ||
+      __builtin_mul_overflow(total, static_cast<std::size_t>(config.num_hidden_layers), &total)) {
     refuse_size(capacity);
   }
   return total;
 }
 
-KvCache::KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, DType dtype)
-    : buffer_(backend.allocate(bytes(config, capacity, dtype))), capacity_(capacity) {
-  const std::size_t half = half_layer_bytes(config, capacity, dtype);
+KvCache::KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, CacheTypes types)
+    : buffer_(backend.allocate(bytes(config, capacity, types))), capacity_(capacity) {
+  const std::size_t k_bytes = half_layer_bytes(config, capacity, types.k);
+  const std::size_t v_bytes = half_layer_bytes(config, capacity, types.v);
   auto* next = static_cast<std::byte*>(buffer_.data());
-  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l, next += 2 * half) {
-    layers_.push_back({next, next + half, dtype, config.num_key_value_heads, capacity, config.head_dim});
+  for (std::int64_t l = 0; l < config.num_hidden_layers; ++l, next += k_bytes + v_bytes) {
+    layers_.push_back(
+        {{next, types.k}, {next + k_bytes, types.v}, config.num_key_value_heads, capacity, config.head_dim});
   }
 }
 

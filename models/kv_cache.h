@@ -9,12 +9,18 @@
 
 namespace spqr {
 
+// Of keys and of values.
+struct CacheTypes {
+  CacheType k = CacheType::f16;
+  CacheType v = CacheType::f16;
+};
+
 class KvCache {
  public:
-  // Room for `capacity` tokens; dtype f32 or f16.
-  KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, DType dtype);
+  // Room for `capacity` tokens.
+  KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, CacheTypes types);
   // Bytes that such a cache takes.
-  static std::size_t bytes(const ModelConfig& config, std::int64_t capacity, DType dtype);
+  static std::size_t bytes(const ModelConfig& config, std::int64_t capacity, CacheTypes types);
 
   const KvLayer& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
   std::int64_t capacity() const { return capacity_; }

@@ -6,6 +6,8 @@
 namespace spqr {
 namespace {
 
+constexpr CacheTypes kCacheTypes{CacheType::f32, CacheType::f32};
+
 ModelConfig one_layer(ModelConfig config) {
   config.num_hidden_layers = 1;
   return config;
@@ -40,12 +42,12 @@ BlockCalibrator::BlockCalibrator(const ModelConfig& config, Backend& backend,
       after_sequence_(std::move(after_sequence)),
       longest_(longest(sequences_)),
       activations_(make_activations(elements(sequences_, config.hidden_size), activations_file)),
-      cache_(backend, one_layer(config), longest_, DType::f32),
+      cache_(backend, one_layer(config), longest_, kCacheTypes),
       x_(backend.allocate(floats(longest_ * config.hidden_size))) {}
 
 std::size_t BlockCalibrator::workspace(const ModelConfig& config, std::int64_t length) {
   // The block's own scratch, its KV cache, the hidden states of one sequence and their norm.
-  return workspace_bytes(config, length) + KvCache::bytes(one_layer(config), length, DType::f32) +
+  return workspace_bytes(config, length) + KvCache::bytes(one_layer(config), length, kCacheTypes) +
          2 * floats(length * config.hidden_size);
 }
 

@@ -43,13 +43,13 @@ std::size_t address_space_available() {
 }  // namespace
 
 MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, const Backend& backend,
-                         DType cache_dtype, std::int64_t batch, std::int64_t logits_tokens) {
+                         CacheTypes cache_types, std::int64_t batch, std::int64_t logits_tokens) {
   const auto row = static_cast<std::size_t>(config.hidden_size) * sizeof(float);
   const auto logits =
       static_cast<std::size_t>(config.vocab_size) * static_cast<std::size_t>(logits_tokens) * sizeof(float);
   MemoryNeeds needs;
   needs.weights = file_bytes;
-  needs.cache_per_token = KvCache::bytes(config, 1, cache_dtype);
+  needs.cache_per_token = KvCache::bytes(config, 1, cache_types);
   // Logits twice: the backend's, and a copy to choose from.
   needs.workspace = workspace_bytes(config, batch) + row * static_cast<std::size_t>(batch) + 2 * logits +
                     backend.scratch_bytes(largest_shapes(config, batch));

@@ -7,6 +7,7 @@
 
 #include "kernels/backend.h"
 #include "models/config.h"
+#include "models/kv_cache.h"
 
 namespace spqr {
 
@@ -26,7 +27,7 @@ struct MemoryPlan {
 
 // batch: tokens that one forward pass takes; logits_tokens: those whose logits are wanted at once.
 MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, const Backend& backend,
-                         DType cache_dtype, std::int64_t batch, std::int64_t logits_tokens);
+                         CacheTypes cache_types, std::int64_t batch, std::int64_t logits_tokens);
 
 // context > 0: exactly that; 0: the smallest of the model's maximum, 4096 and what fits. Throws
 // std::runtime_error with the numbers where `available` bytes are too few (also for one token).

@@ -22,20 +22,22 @@ constexpr const char* kIds = "ids";
 // The keys or the values of one block.
 struct CachedTensor {
   std::string name;
-  void* data;  // in the backend's memory, room for `capacity` tokens a head
+  CachedRows rows;  // in the backend's memory
   KvLayer layer;
 
-  std::size_t row_bytes() const { return static_cast<std::size_t>(layer.head_dim) * size_of(layer.dtype); }
+  std::size_t row_bytes() const { return static_cast<std::size_t>(layer.row_bytes(rows)); }
+  std::string dtype() const {
+    if (rows.type == CacheType::q8_0) return "U8";
+    return container::dtype_name(rows.type == CacheType::f16 ? DType::f16 : DType::f32);
+  }
   std::size_t bytes(std::int64_t tokens) const {
     return static_cast<std::size_t>(layer.kv_heads) * static_cast<std::size_t>(tokens) * row_bytes();
   }
   std::vector<std::int64_t> shape(std::int64_t tokens) const {
-    return {layer.kv_heads, tokens, layer.head_dim};
+    const bool bytes = rows.type == CacheType::q8_0;
+    return {layer.kv_heads, tokens, bytes ? layer.row_bytes(rows) : layer.head_dim};
   }
-  std::byte* head(std::int64_t h) const {
-    return static_cast<std::byte*>(data) +
-           static_cast<std::size_t>(h) * static_cast<std::size_t>(layer.capacity) * row_bytes();
-  }
+  std::byte* head(std::int64_t h) const { return layer.row(rows, h, 0); }
 };
 
 std::vector<CachedTensor> cached_tensors(const Session& session) {
@@ -76,8 +78,7 @@ class Writing {
   void run() {
     add(kIds, "I32", {tokens()}, ids_.size_bytes());
     for (const CachedTensor& cached : tensors_)
-      add(cached.name, container::dtype_name(cached.layer.dtype), cached.shape(tokens()),
-          cached.bytes(tokens()));
+      add(cached.name, cached.dtype(), cached.shape(tokens()), cached.bytes(tokens()));
     const std::uint64_t begin = container::framed_bytes(header().size());
     std::uint64_t offset = begin;
     write(kIds, std::as_bytes(ids_), offset);
@@ -135,9 +136,7 @@ class Reading {
       fail(fmt::format("holds {} tensors, expected {}", file_.tensors().size(), tensors.size() + 1));
     const std::int64_t tokens = std::min(stored, session_.context());
     for (const CachedTensor& cached : tensors)
-      upload(session_, cached,
-             tensor(cached.name, container::dtype_name(cached.layer.dtype), cached.shape(stored)), stored,
-             tokens);
+      upload(session_, cached, tensor(cached.name, cached.dtype(), cached.shape(stored)), stored, tokens);
     ids.resize(static_cast<std::size_t>(tokens));
     session_.adopt(std::move(ids));
   }
@@ -169,7 +168,8 @@ class Reading {
     const SafetensorsTensor* found = file_.find(name);
     if (found == nullptr) fail(fmt::format("has no tensor '{}'", name));
     if (found->dtype != dtype)
-      fail(fmt::format("caches {}, this session {}; give the same --cache-type-k", found->dtype, dtype));
+      fail(fmt::format("caches {}, this session {}; give the same --cache-type-k and --cache-type-v",
+                       found->dtype, dtype));
     if (!shape.empty() && found->shape != shape)
       fail(fmt::format("tensor '{}' has shape ({}), expected ({})", name, fmt::join(found->shape, ", "),
                        fmt::join(shape, ", ")));

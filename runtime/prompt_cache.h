@@ -1,7 +1,7 @@
 // A session's sequence with its keys and values as a file, so that a later session need not evaluate it
 // again. A safetensors file: "ids" I32 (tokens), and for each block N "blocks.N.k" and "blocks.N.v"
-// (kv_heads, tokens, head_dim), F16 or F32 as cached; metadata: format, version, the model's checksum, and
-// one per tensor.
+// (kv_heads, tokens, head_dim), F16 or F32 as cached, or (kv_heads, tokens, bytes of a row) U8 for q8_0;
+// metadata: format, version, the model's checksum, and one per tensor.
 #pragma once
 
 #include <filesystem>

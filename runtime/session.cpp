@@ -19,14 +19,14 @@ Session::Session(const SessionOptions& options)
   batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);
   backend_ = make_backend(options.backend, {options.threads, options.activations, options.isa});
   plan_ = plan_memory(
-      memory_needs(config, file_.file_bytes(), *backend_, options.cache_dtype, batch_, logits_tokens_),
+      memory_needs(config, file_.file_bytes(), *backend_, options.cache_types, batch_, logits_tokens_),
       context, config.max_position_embeddings, available_);
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();
   weights_ = spqr::make_weight_source(file_);
   model_ = make_model(config, *weights_, *backend_, batch_, {});
-  cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_dtype);
+  cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_types);
   if (!file_.info().tokenizer_files.empty()) tokenizer_ = load_tokenizer(file_.info().tokenizer_files);
   const auto floats = [&](std::int64_t rows, std::int64_t cols) {
     return backend_->allocate(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) *

@@ -30,7 +30,7 @@ struct SessionOptions {
   std::int64_t context = 0;
   std::int64_t batch = 512;        // tokens that one forward pass takes at most
   std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once
-  DType cache_dtype = DType::f16;
+  CacheTypes cache_types = {};
   bool mmap = true;
   bool verify = false;
 };

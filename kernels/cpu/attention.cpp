@@ -64,12 +64,16 @@ struct Scratch {
 };
 
 // Rows begin .. begin + count of the kv head as f32: the cache itself, or a widened copy in `scratch`.
-const float* widen(const void* data, const KvLayer& cache, std::int64_t kv_head, std::int64_t begin,
-                   std::int64_t count, float* scratch) {
-  const std::int64_t offset = (kv_head * cache.capacity + begin) * cache.head_dim;
-  if (cache.dtype == DType::f32) return static_cast<const float*>(data) + offset;
-  f16_to_f32(static_cast<const std::uint16_t*>(data) + offset, scratch,
-             static_cast<std::size_t>(count * cache.head_dim));
+const float* widen(const Task& task, const CachedRows& rows, std::int64_t begin, std::int64_t count,
+                   float* scratch) {
+  const std::byte* from = task.cache.row(rows, task.kv_head, begin);
+  if (rows.type == CacheType::f32) return reinterpret_cast<const float*>(from);
+  if (rows.type == CacheType::f16) {
+    f16_to_f32(reinterpret_cast<const std::uint16_t*>(from), scratch,
+               static_cast<std::size_t>(count * task.cache.head_dim));
+  } else {
+    task.kernels.widen_q8_0(from, count, task.cache.head_dim, scratch);
+  }
   return scratch;
 }
 
@@ -165,10 +169,9 @@ void attend(const Task& task, const Scratch& scratch, float* out, const float* q
   const std::int64_t end = task.first_position + task.tokens;
   for (std::int64_t p = task.first_visible(task.first_position); p < end; p += kKeys) {
     const std::int64_t count = std::min(kKeys, end - p);
-    score(task, scratch, widen(task.cache.k, task.cache, task.kv_head, p, count, scratch.widened), p, count);
+    score(task, scratch, widen(task, task.cache.k, p, count, scratch.widened), p, count);
     soften(task, scratch, p, count);
-    accumulate(task, scratch, widen(task.cache.v, task.cache, task.kv_head, p, count, scratch.widened), p,
-               count);
+    accumulate(task, scratch, widen(task, task.cache.v, p, count, scratch.widened), p, count);
   }
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     task.kernels.scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);

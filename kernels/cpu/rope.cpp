@@ -1,10 +1,8 @@
 // Rotary embedding of all heads of q or k, in place, and the cache rows that follow from it.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/cpu/operations.h"
-#include "kernels/half.h"
 #include "kernels/threads.h"
 
 namespace spqr::cpu {
@@ -45,25 +43,12 @@ void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t 
   parallel_for(x.rows, rotate, x.rows > 1);
 }
 
-namespace {
-
-void store(void* destination, const KvLayer& cache, const float* from, std::int64_t row) {
-  const auto count = static_cast<std::size_t>(cache.head_dim);
-  if (cache.dtype == DType::f32) {
-    std::memcpy(static_cast<float*>(destination) + row * cache.head_dim, from, count * sizeof(float));
-  } else {
-    f32_to_f16(from, static_cast<std::uint16_t*>(destination) + row * cache.head_dim, count);
-  }
-}
-
-}  // namespace
-
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first) {
   const auto append_token = [&](std::int64_t t) {
     for (std::int64_t h = 0; h < cache.kv_heads; ++h) {
-      const std::int64_t row = h * cache.capacity + first + t;
-      store(cache.k, cache, k.data + t * k.cols + h * cache.head_dim, row);
-      store(cache.v, cache, v.data + t * v.cols + h * cache.head_dim, row);
+      const std::int64_t offset = t * k.cols + h * cache.head_dim;
+      store_cache_row(cache.k.type, k.data + offset, cache.head_dim, cache.row(cache.k, h, first + t));
+      store_cache_row(cache.v.type, v.data + offset, cache.head_dim, cache.row(cache.v, h, first + t));
     }
   };
   parallel_for(k.rows, append_token, k.rows > 1);

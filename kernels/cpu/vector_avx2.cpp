@@ -17,8 +17,8 @@ inline f32v load_f16(const std::uint16_t* from) {
 
 namespace spqr::cpu {
 
-const VectorKernels kVectorAvx2{sum,      dot,        dot_f16,         dot_bf16,       dot_rows, add_rows,
-                                scale,    scale_max,  scale_add_max,   exp_sum,        swiglu,   gelu,
-                                rms_norm, layer_norm, multiply_panels, transpose_panel};
+const VectorKernels kVectorAvx2{sum,      dot,      dot_f16,    dot_bf16,        widen_q8_0,     dot_rows,
+                                add_rows, scale,    scale_max,  scale_add_max,   exp_sum,        swiglu,
+                                gelu,     rms_norm, layer_norm, multiply_panels, transpose_panel};
 
 }  // namespace spqr::cpu

@@ -4,10 +4,12 @@
 // Everything is in an anonymous namespace, so that no copy made for one instruction set is called from
 // another.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/cache_type.h"
 #include "kernels/cpu/panel_product.h"
 #include "kernels/cpu/vector_kernels.h"
 #include "kernels/cpu/vectors.h"
@@ -72,6 +74,27 @@ float dot_bf16(const std::uint16_t* a, const float* b, std::int64_t n) {
   return dot_of(
       a, b, n, [](const std::uint16_t* from) { return load_bf16(from); },
       [](std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); });
+}
+
+void widen_q8_0(const std::byte* rows, std::int64_t count, std::int64_t n, float* out) {
+  const std::int64_t row_bytes = cache_row_bytes(CacheType::q8_0, n);
+  for (std::int64_t r = 0; r < count; ++r, rows += row_bytes) {
+    const std::byte* block = rows;
+    for (std::int64_t first = 0; first < n; first += kCacheBlock) {
+      const std::int64_t width = std::min(kCacheBlock, n - first);
+      const float scale = f16_to_f32(load<std::uint16_t>(block));
+      block += sizeof(std::uint16_t);
+      if (width == kCacheBlock) {
+        for (int i = 0; i < kCacheBlock; i += kLanes)
+          store(out + i, scale * __builtin_convertvector(load<i8v>(block + i), f32v));
+      } else {
+        for (std::int64_t i = 0; i < width; ++i)
+          out[i] = scale * static_cast<float>(std::to_integer<std::int8_t>(block[i]));
+      }
+      block += width;
+      out += width;
+    }
+  }
 }
 
 void dot_rows(const float* rows, std::int64_t count, const float* x, float* y, std::int64_t n) {

@@ -2,6 +2,7 @@
 // Arrays are f32 where they are not said to be f16 or bf16; results of one table do not depend on alignment.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace spqr::cpu {
@@ -33,6 +34,8 @@ struct VectorKernels {
   float (*dot)(const float* a, const float* b, std::int64_t n);
   float (*dot_f16)(const std::uint16_t* a, const float* b, std::int64_t n);
   float (*dot_bf16)(const std::uint16_t* a, const float* b, std::int64_t n);
+  // out (count, n) = rows of q8_0 (cache_type.h)
+  void (*widen_q8_0)(const std::byte* rows, std::int64_t count, std::int64_t n, float* out);
   // y[r] = sum_i rows[r][i] x[i]                 rows (count, n)
   void (*dot_rows)(const float* rows, std::int64_t count, const float* x, float* y, std::int64_t n);
   // y[i] += sum_r weights[r] rows[r][i]          rows (count, n)

@@ -5,41 +5,39 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/half.h"
 #include "kernels/reference/operations.h"
 
 namespace spqr::reference {
 namespace {
 
-double cached(const void* data, const KvLayer& cache, std::int64_t index) {
-  return cache.dtype == DType::f32 ? static_cast<const float*>(data)[index]
-                                   : f16_to_f32(static_cast<const std::uint16_t*>(data)[index]);
+std::vector<float> cached(const KvLayer& cache, const CachedRows& rows, std::int64_t kv_head,
+                          std::int64_t position) {
+  std::vector<float> values(static_cast<std::size_t>(cache.head_dim));
+  load_cache_row(rows.type, cache.row(rows, kv_head, position), cache.head_dim, values.data());
+  return values;
 }
 
 // One head of one token; begin .. end are the cache rows it sees. alibi: the head's row, or null.
 void attend(float* out, const float* q, const KvLayer& cache, std::int64_t kv_head, std::int64_t begin,
             std::int64_t end, float scale, const float* alibi) {
-  const std::int64_t base = kv_head * cache.capacity;
   std::vector<double> weights;
   double maximum = -INFINITY;
   for (std::int64_t p = begin; p < end; ++p) {
+    const std::vector<float> key = cached(cache, cache.k, kv_head, p);
     double score = 0;
-    for (std::int64_t i = 0; i < cache.head_dim; ++i) {
-      score += q[i] * cached(cache.k, cache, (base + p) * cache.head_dim + i);
-    }
+    for (std::size_t i = 0; i < key.size(); ++i) score += static_cast<double>(q[i]) * key[i];
     weights.push_back(score * static_cast<double>(scale) + (alibi == nullptr ? 0.0 : alibi[p]));
     maximum = std::max(maximum, weights.back());
   }
   double total = 0;
   for (double& weight : weights) total += weight = std::exp(weight - maximum);
-  for (std::int64_t i = 0; i < cache.head_dim; ++i) {
-    double sum = 0;
-    for (std::int64_t p = begin; p < end; ++p) {
-      sum += weights[static_cast<std::size_t>(p - begin)] *
-             cached(cache.v, cache, (base + p) * cache.head_dim + i);
-    }
-    out[i] = static_cast<float>(sum / total);
+  std::vector<double> sums(static_cast<std::size_t>(cache.head_dim));
+  for (std::int64_t p = begin; p < end; ++p) {
+    const std::vector<float> value = cached(cache, cache.v, kv_head, p);
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      sums[i] += weights[static_cast<std::size_t>(p - begin)] * value[i];
   }
+  for (std::size_t i = 0; i < sums.size(); ++i) out[i] = static_cast<float>(sums[i] / total);
 }
 
 }  // namespace

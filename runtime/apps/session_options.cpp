@@ -11,10 +11,10 @@ void add_session_options(cxxopts::Options& options, const char* context) {
       "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
       "activations", "of products with packed weights: auto (16 bits) or f32",
       cxxopts::value<std::string>()->default_value("auto"))(
-      "isa", "instruction set of the cpu backend: auto, avx512, avx2-vnni, avx2 or portable",
+      "isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
       cxxopts::value<std::string>()->default_value("auto"))(
       "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
-      "cache-type-k", "type of the cached keys (-ctk): f16 or f32",
+      "cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0",
       cxxopts::value<std::string>()->default_value("f16"))(
       "cache-type-v", "type of the cached values (-ctv), the same",
       cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it")(
@@ -39,6 +39,13 @@ int thread_count(const cxxopts::ParseResult& parsed) {
   return static_cast<int>(none_or_more(parsed, "threads", kMostThreads));
 }
 
+CacheType cache_type(const std::string& name) {
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
+    if (name == name_of(type)) return type;
+  }
+  throw UsageError(fmt::format("there is no KV cache of type '{}'; there are f32, f16 and q8_0", name));
+}
+
 SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   SessionOptions options;
   if (parsed.count("model") == 0) throw UsageError("no model; give one with -m FILE");
@@ -54,15 +61,8 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   options.activations = activations == "auto" ? ActivationType::automatic : ActivationType::f32;
   options.isa = parsed["isa"].as<std::string>();
   options.backend = parsed["backend"].as<std::string>();
-  const auto k = parsed["cache-type-k"].as<std::string>();
-  const auto v = parsed["cache-type-v"].as<std::string>();
-  if (parsed.count("cache-type-k") > 0 && parsed.count("cache-type-v") > 0 && k != v) {
-    throw UsageError("keys and values are cached with one type; give -ctk and -ctv the same");
-  }
-  const std::string& type = parsed.count("cache-type-v") > 0 ? v : k;
-  if (type != "f16" && type != "f32")
-    throw UsageError(fmt::format("there is no KV cache of type '{}'; there are f16 and f32", type));
-  options.cache_dtype = type == "f32" ? DType::f32 : DType::f16;
+  options.cache_types = {cache_type(parsed["cache-type-k"].as<std::string>()),
+                         cache_type(parsed["cache-type-v"].as<std::string>())};
   options.mmap = parsed.count("no-mmap") == 0;
   options.verify = parsed.count("verify") > 0;
   bool known = options.backend == "auto";

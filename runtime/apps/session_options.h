@@ -16,6 +16,9 @@ void add_session_options(
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
 
+// "f32", "f16" or "q8_0", or UsageError.
+CacheType cache_type(const std::string& name);
+
 // A whole number from 0 to `most`, or UsageError.
 std::int64_t none_or_more(const cxxopts::ParseResult& parsed, const std::string& name,
                           std::int64_t most = 1'000'000'000);

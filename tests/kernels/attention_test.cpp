@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/half.h"
 #include "tests/kernels/operands.h"
 
 namespace spqr {
@@ -10,7 +9,7 @@ namespace {
 
 struct Case {
   std::int64_t tokens, first, heads, kv_heads, head_dim, sliding_window;
-  DType dtype;
+  CacheType type;
   bool alibi = false;
 
   std::int64_t capacity() const { return first + tokens + 3; }
@@ -23,16 +22,20 @@ struct Case {
   }
   std::string text() const {
     return fmt::format("{} tokens after {}, {} heads on {}, {} wide, window {}, {}", tokens, first, heads,
-                       kv_heads, head_dim, sliding_window, name_of(dtype));
+                       kv_heads, head_dim, sliding_window, name_of(type));
   }
 };
 
 // Keys or values as the cache holds them, (kv_heads, capacity, head_dim). Rows that no token may see are NaN.
 std::vector<float> random_cache(const Case& c, std::mt19937& random) {
   std::vector<float> values = random_vector(c.kv_heads * c.capacity() * c.head_dim, random);
+  std::vector<std::byte> row(static_cast<std::size_t>(cache_row_bytes(c.type, c.head_dim)));
+  for (std::size_t i = 0; i < values.size(); i += static_cast<std::size_t>(c.head_dim)) {
+    store_cache_row(c.type, values.data() + i, c.head_dim, row.data());
+    load_cache_row(c.type, row.data(), c.head_dim, values.data() + i);
+  }
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::int64_t row = static_cast<std::int64_t>(i) / c.head_dim % c.capacity();
-    if (c.dtype == DType::f16) values[i] = round_to_f16(values[i]);
     if (row >= c.first + c.tokens) values[i] = NAN;
   }
   return values;
@@ -97,13 +100,20 @@ Expected attention(const Case& c, const std::vector<float>& q, const std::vector
   return expected;
 }
 
-Buffer upload_cache(Backend& backend, const std::vector<float>& values, DType dtype) {
-  std::vector<std::uint16_t> narrow(values.size());
-  f32_to_f16(values.data(), narrow.data(), values.size());
-  const void* data = dtype == DType::f16 ? static_cast<const void*>(narrow.data()) : values.data();
-  Buffer buffer = backend.allocate(values.size() * size_of(dtype));
-  backend.upload(buffer.data(), data, buffer.bytes());
+Buffer upload_cache(Backend& backend, const std::vector<float>& values, CacheType type,
+                    std::int64_t head_dim) {
+  const std::int64_t row_bytes = cache_row_bytes(type, head_dim);
+  const auto rows = static_cast<std::int64_t>(values.size()) / head_dim;
+  std::vector<std::byte> stored(static_cast<std::size_t>(rows * row_bytes));
+  for (std::int64_t r = 0; r < rows; ++r)
+    store_cache_row(type, values.data() + r * head_dim, head_dim, stored.data() + r * row_bytes);
+  Buffer buffer = backend.allocate(stored.size());
+  backend.upload(buffer.data(), stored.data(), buffer.bytes());
   return buffer;
+}
+
+CachedRows rows_of(const Buffer& buffer, CacheType type) {
+  return {static_cast<std::byte*>(buffer.data()), type};
 }
 
 void check_attention(const Case& c, std::mt19937& random) {
@@ -114,14 +124,14 @@ void check_attention(const Case& c, std::mt19937& random) {
   check_backends(c.text(), attention(c, q, k, v, alibi), [&](Backend& backend) {
     const Activations in(backend, c.tokens, c.heads * c.head_dim, q);
     const Activations out(backend, c.tokens, c.heads * c.head_dim);
-    const Buffer keys = upload_cache(backend, k, c.dtype);
-    const Buffer values = upload_cache(backend, v, c.dtype);
+    const Buffer keys = upload_cache(backend, k, c.type, c.head_dim);
+    const Buffer values = upload_cache(backend, v, c.type, c.head_dim);
     const Activations added(backend, c.alibi ? c.heads : 0, c.capacity(), alibi);
     AttentionShape shape = c.shape();
     if (c.alibi) shape.alibi = added.matrix();
     backend.attention(out.matrix(), in.matrix(),
-                      {keys.data(), values.data(), c.dtype, c.kv_heads, c.capacity(), c.head_dim}, c.first,
-                      shape);
+                      {rows_of(keys, c.type), rows_of(values, c.type), c.kv_heads, c.capacity(), c.head_dim},
+                      c.first, shape);
     return out.values();
   });
 }
@@ -131,23 +141,26 @@ void check_attention(const Case& c, std::mt19937& random) {
 TEST_CASE("attention: prompts and single tokens, across blocks of queries and keys, windows, shared heads") {
   std::mt19937 random(1);
   const std::vector<Case> cases = {
-      {1, 0, 1, 1, 2, 0, DType::f32},              // the first token sees itself
-      {1, 0, 4, 2, 16, 0, DType::f16},             //
-      {1, 255, 3, 3, 12, 0, DType::f32},           // one block of keys, whole
-      {1, 256, 3, 1, 12, 0, DType::f16},           // and one more
-      {1, 700, 32, 2, 64, 0, DType::f16},          // more query heads a kv head than the matrix product needs
-      {3, 5, 6, 3, 20, 0, DType::f32},             // few tokens
-      {64, 0, 4, 2, 32, 0, DType::f16},            // a block of queries, whole
-      {65, 0, 2, 2, 64, 0, DType::f32},            // and one more
-      {130, 400, 9, 3, 8, 0, DType::f16},          // a later piece of a prompt
-      {1, 300, 4, 2, 16, 16, DType::f16},          // sliding window: far behind
-      {1, 7, 4, 2, 16, 16, DType::f32},            // not yet full
-      {100, 0, 4, 2, 16, 1, DType::f32},           // each sees itself only
-      {150, 260, 4, 2, 16, 70, DType::f16},        // across blocks
-      {1, 0, 2, 2, 8, 0, DType::f32, true},        // ALiBi: the first token
-      {1, 300, 6, 2, 16, 0, DType::f16, true},     // decoding, shared heads, across blocks
-      {130, 200, 4, 4, 16, 0, DType::f32, true},   // a prompt
-      {100, 150, 12, 2, 16, 40, DType::f16, true}  // and a window
+      {1, 0, 1, 1, 2, 0, CacheType::f32},        // the first token sees itself
+      {1, 0, 4, 2, 16, 0, CacheType::f16},       //
+      {1, 255, 3, 3, 12, 0, CacheType::f32},     // one block of keys, whole
+      {1, 256, 3, 1, 12, 0, CacheType::f16},     // and one more
+      {1, 700, 32, 2, 64, 0, CacheType::f16},    // more query heads a kv head than the matrix product needs
+      {3, 5, 6, 3, 20, 0, CacheType::f32},       // few tokens
+      {64, 0, 4, 2, 32, 0, CacheType::f16},      // a block of queries, whole
+      {65, 0, 2, 2, 64, 0, CacheType::f32},      // and one more
+      {130, 400, 9, 3, 8, 0, CacheType::f16},    // a later piece of a prompt
+      {1, 300, 4, 2, 16, 16, CacheType::f16},    // sliding window: far behind
+      {1, 7, 4, 2, 16, 16, CacheType::f32},      // not yet full
+      {100, 0, 4, 2, 16, 1, CacheType::f32},     // each sees itself only
+      {150, 260, 4, 2, 16, 70, CacheType::f16},  // across blocks
+      {1, 300, 4, 2, 64, 0, CacheType::q8_0},    // 8 bits: whole blocks of 32
+      {1, 130, 4, 4, 20, 0, CacheType::q8_0},    // less than one, one head on one
+      {40, 90, 6, 2, 50, 0, CacheType::q8_0},    // and a ragged one, a prompt
+      {1, 0, 2, 2, 8, 0, CacheType::f32, true},  // ALiBi: the first token
+      {1, 300, 6, 2, 16, 0, CacheType::f16, true},     // decoding, shared heads, across blocks
+      {130, 200, 4, 4, 16, 0, CacheType::f32, true},   // a prompt
+      {100, 150, 12, 2, 16, 40, CacheType::f16, true}  // and a window
   };
   for (const Case& c : cases) check_attention(c, random);
 }
@@ -173,11 +186,12 @@ TEST_CASE("attention: scores far apart neither overflow nor vanish") {
   check_backends("far apart", expected, [&](Backend& backend) {
     const Activations in(backend, 1, 2, {1, 0});
     const Activations out(backend, 1, 2);
-    const Buffer key_buffer = upload_cache(backend, k, DType::f32);
-    const Buffer value_buffer = upload_cache(backend, v, DType::f32);
-    backend.attention(out.matrix(), in.matrix(),
-                      {key_buffer.data(), value_buffer.data(), DType::f32, 1, keys, 2}, keys - 1,
-                      {1, 2, 1.0F, 0});
+    const Buffer key_buffer = upload_cache(backend, k, CacheType::f32, 2);
+    const Buffer value_buffer = upload_cache(backend, v, CacheType::f32, 2);
+    backend.attention(
+        out.matrix(), in.matrix(),
+        {rows_of(key_buffer, CacheType::f32), rows_of(value_buffer, CacheType::f32), 1, keys, 2}, keys - 1,
+        {1, 2, 1.0F, 0});
     return out.values();
   });
 }

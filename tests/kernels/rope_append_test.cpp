@@ -1,6 +1,5 @@
 #include <doctest/doctest.h>
 
-#include "kernels/half.h"
 #include "tests/kernels/operands.h"
 
 namespace spqr {
@@ -26,9 +25,22 @@ Expected rotate(const std::vector<float>& x, std::int64_t cols, std::int64_t hea
   return expected;
 }
 
+// What storing value i of rows of head_dim changes it by at most. An f16 keeps 11 bits; of q8_0, codes are of
+// a scale that has been rounded to 11 bits, and may be cut off at 127 of it.
+double rounding_of(CacheType type, const std::vector<double>& values, std::size_t i, std::int64_t head_dim) {
+  if (type == CacheType::f32) return 0;
+  if (type == CacheType::f16) return 0x1p-11 * std::abs(values[i]) + 0x1p-24;
+  const std::size_t row = i / static_cast<std::size_t>(head_dim) * static_cast<std::size_t>(head_dim);
+  const std::size_t first = row + (i - row) / kCacheBlock * kCacheBlock;
+  const std::size_t end = std::min(first + kCacheBlock, row + static_cast<std::size_t>(head_dim));
+  double largest = 0;
+  for (std::size_t j = first; j < end; ++j) largest = std::max(largest, std::abs(values[j]));
+  return largest / 127 * (0.5 + 127 * 0x1p-11) + 0x1p-24;
+}
+
 struct Case {
   std::int64_t tokens, first, heads, kv_heads, head_dim;
-  DType dtype;
+  CacheType type;
 };
 
 // Cache contents in the order of (tokens, kv_heads * head_dim); what is not a cache row of these tokens must
@@ -36,13 +48,11 @@ struct Case {
 std::vector<float> cached(Backend& backend, const Buffer& buffer, const Case& c, std::int64_t capacity) {
   const auto count = static_cast<std::size_t>(c.kv_heads * capacity * c.head_dim);
   std::vector<float> all(count);
-  if (c.dtype == DType::f32) {
-    backend.download(all.data(), buffer.data(), buffer.bytes());
-  } else {
-    std::vector<std::uint16_t> narrow(count);
-    backend.download(narrow.data(), buffer.data(), buffer.bytes());
-    f16_to_f32(narrow.data(), all.data(), count);
-  }
+  std::vector<std::byte> stored(buffer.bytes());
+  backend.download(stored.data(), buffer.data(), buffer.bytes());
+  for (std::int64_t r = 0; r < c.kv_heads * capacity; ++r)
+    load_cache_row(c.type, stored.data() + r * cache_row_bytes(c.type, c.head_dim), c.head_dim,
+                   all.data() + r * c.head_dim);
   std::vector<float> rows;
   for (std::int64_t t = 0; t < c.tokens; ++t) {
     for (std::int64_t h = 0; h < c.kv_heads; ++h) {
@@ -63,14 +73,18 @@ std::vector<float> run(Backend& backend, const Case& c, const std::vector<float>
   const Activations queries(backend, c.tokens, c.heads * c.head_dim, q);
   const Activations keys(backend, c.tokens, c.kv_heads * c.head_dim, k);
   const Activations values(backend, c.tokens, c.kv_heads * c.head_dim, v);
-  const std::vector<std::byte> zeros(static_cast<std::size_t>(c.kv_heads * capacity * c.head_dim) *
-                                     size_of(c.dtype));
+  const std::vector<std::byte> zeros(
+      static_cast<std::size_t>(c.kv_heads * capacity * cache_row_bytes(c.type, c.head_dim)));
   const Buffer key_buffer = backend.allocate(zeros.size());
   const Buffer value_buffer = backend.allocate(zeros.size());
   backend.upload(key_buffer.data(), zeros.data(), zeros.size());
   backend.upload(value_buffer.data(), zeros.data(), zeros.size());
   backend.rope_append(queries.matrix(), keys.matrix(), values.matrix(), {inverse_frequency},
-                      {key_buffer.data(), value_buffer.data(), c.dtype, c.kv_heads, capacity, c.head_dim},
+                      {{static_cast<std::byte*>(key_buffer.data()), c.type},
+                       {static_cast<std::byte*>(value_buffer.data()), c.type},
+                       c.kv_heads,
+                       capacity,
+                       c.head_dim},
                       c.first);
   std::vector<float> all = queries.values();
   for (const Buffer* buffer : {&key_buffer, &value_buffer}) {
@@ -84,7 +98,7 @@ std::vector<float> run(Backend& backend, const Case& c, const std::vector<float>
 
 TEST_CASE("rope_append: without frequencies nothing is rotated, and all is stored") {
   std::mt19937 random(2);
-  const Case c{5, 7, 4, 2, 8, DType::f32};
+  const Case c{5, 7, 4, 2, 8, CacheType::f32};
   const std::vector<float> q = random_vector(c.tokens * c.heads * c.head_dim, random);
   const std::vector<float> k = random_vector(c.tokens * c.kv_heads * c.head_dim, random);
   const std::vector<float> v = random_vector(c.tokens * c.kv_heads * c.head_dim, random);
@@ -98,9 +112,10 @@ TEST_CASE("rope_append: without frequencies nothing is rotated, and all is store
 
 TEST_CASE("rope_append: rotates q and k, stores k and v where they belong and nowhere else") {
   std::mt19937 random(1);
-  for (const Case& c : {Case{1, 0, 1, 1, 2, DType::f32}, Case{1, 5000, 4, 2, 16, DType::f16},
-                        Case{7, 3, 6, 3, 12, DType::f16}, Case{70, 100, 9, 3, 64, DType::f32},
-                        Case{33, 0, 2, 2, 128, DType::f16}}) {
+  for (const Case& c : {Case{1, 0, 1, 1, 2, CacheType::f32}, Case{1, 5000, 4, 2, 16, CacheType::f16},
+                        Case{7, 3, 6, 3, 12, CacheType::f16}, Case{70, 100, 9, 3, 64, CacheType::f32},
+                        Case{33, 0, 2, 2, 128, CacheType::f16}, Case{1, 10, 4, 2, 64, CacheType::q8_0},
+                        Case{9, 4, 6, 3, 50, CacheType::q8_0}}) {
     std::vector<float> inverse_frequency;
     for (std::int64_t i = 0; i < c.head_dim / 2; ++i) {
       inverse_frequency.push_back(
@@ -111,18 +126,16 @@ TEST_CASE("rope_append: rotates q and k, stores k and v where they belong and no
     const std::vector<float> v = random_vector(c.tokens * c.kv_heads * c.head_dim, random);
     Expected expected = rotate(q, c.heads * c.head_dim, c.head_dim, inverse_frequency, c.first);
     const Expected keys = rotate(k, c.kv_heads * c.head_dim, c.head_dim, inverse_frequency, c.first);
-    // An f16 keeps 11 bits.
-    const double stored = c.dtype == DType::f16 ? 0x1p-11 : 0.0;
     for (std::size_t i = 0; i < k.size(); ++i) {
       expected.values.push_back(keys.values[i]);
-      expected.tolerances.push_back(keys.tolerances[i] + stored * std::abs(keys.values[i]) +
-                                    stored * 0x1p-13);
+      expected.tolerances.push_back(keys.tolerances[i] + rounding_of(c.type, keys.values, i, c.head_dim));
     }
-    for (const float value : v) {
-      expected.values.push_back(c.dtype == DType::f16 ? round_to_f16(value) : value);
-      expected.tolerances.push_back(0);
+    const std::vector<double> values(v.begin(), v.end());
+    for (std::size_t i = 0; i < v.size(); ++i) {
+      expected.values.push_back(values[i]);
+      expected.tolerances.push_back(rounding_of(c.type, values, i, c.head_dim));
     }
-    check_backends(fmt::format("{} tokens after {}, {}", c.tokens, c.first, name_of(c.dtype)), expected,
+    check_backends(fmt::format("{} tokens after {}, {}", c.tokens, c.first, name_of(c.type)), expected,
                    [&](Backend& backend) { return run(backend, c, inverse_frequency, q, k, v); });
   }
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/isa.h"
 #include "models/checkpoint.h"
 #include "models/checkpoint_weights.h"
 #include "models/kv_cache.h"
@@ -57,7 +58,8 @@ Golden read_golden(const std::string& name) {
 struct Setting {
   std::string backend;
   DType weights = DType::f32;
-  DType cache = DType::f32;
+  CacheType cache = CacheType::f32;
+  std::string isa = "auto";
   int threads = 0;
 };
 
@@ -65,10 +67,10 @@ struct Setting {
 class Runner {
  public:
   Runner(const Golden& golden, const Setting& setting, std::int64_t max_tokens)
-      : backend_(make_backend(setting.backend, {.threads = setting.threads})),
+      : backend_(make_backend(setting.backend, {.threads = setting.threads, .isa = setting.isa})),
         source_(make_weight_source(*golden.checkpoint, setting.weights)),
         model_(make_model(golden.config, *source_, *backend_, max_tokens, {})),
-        cache_(*backend_, golden.config, 64, setting.cache),
+        cache_(*backend_, golden.config, 64, {setting.cache, setting.cache}),
         x_(backend_->allocate(static_cast<std::size_t>(max_tokens * golden.config.hidden_size) *
                               sizeof(float))),
         logits_(backend_->allocate(static_cast<std::size_t>(max_tokens * golden.config.vocab_size) *
@@ -189,6 +191,17 @@ TEST_CASE("logits, perplexity and greedy tokens are those of transformers") {
   }
 }
 
+TEST_CASE("logits agree on every instruction set") {
+  for (const std::string& name : kModels) {
+    const Golden golden = read_golden(name);
+    for (const Isa isa : present_isas()) {
+      const Setting setting{.backend = "cpu", .isa = std::string(name_of(isa))};
+      const double difference = max_difference(logits_of(golden, setting, 7), golden.logits);
+      CHECK_MESSAGE(difference < tolerance_of("cpu"), name << ", " << name_of(isa));
+    }
+  }
+}
+
 TEST_CASE("16-bit weights and caches") {
   for (const std::string& name : kModels) {
     const Golden golden = read_golden(name);
@@ -201,9 +214,15 @@ TEST_CASE("16-bit weights and caches") {
       CHECK(weights < tolerance_of(backend));
       // Keys and values rounded to 11 bits: 2^-11 of logits of size about 10, a few times over.
       const double cache = max_difference(
-          logits_of(golden, {.backend = backend, .weights = DType::f16, .cache = DType::f16}, 5),
+          logits_of(golden, {.backend = backend, .weights = DType::f16, .cache = CacheType::f16}, 5),
           golden.logits);
       CHECK(cache < 0.05);
+      // And to 8 bits by 32 values: half a step, 1/254 of the largest, is eight times that.
+      const double bytes = max_difference(
+          logits_of(golden, {.backend = backend, .weights = DType::f16, .cache = CacheType::q8_0}, 5),
+          golden.logits);
+      CHECK(bytes < 8 * 0.05);
+      CHECK(bytes > 0);
       MESSAGE(name << ", " << backend << ": f16 weights " << weights << ", f16 cache too " << cache);
     }
   }
@@ -240,7 +259,7 @@ TEST_CASE("a model of one block, and sizes") {
 
   // The second block alone gives what it gives inside of the whole model.
   const auto block = make_model(golden.config, *source, *backend, 4, {false, false, 1, 1});
-  KvCache cache(*backend, golden.config, 4, DType::f32);
+  KvCache cache(*backend, golden.config, 4, {CacheType::f32, CacheType::f32});
   std::vector<float> x(static_cast<std::size_t>(4 * golden.config.hidden_size));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
   std::vector<float> y = x;
@@ -256,7 +275,7 @@ TEST_CASE("what does not fit is refused with a sentence") {
   const auto model = make_model(golden.config, *source, *backend, 4, {.layers = 1});
   const std::int64_t hidden = golden.config.hidden_size;
   std::vector<float> x(static_cast<std::size_t>(5 * hidden));
-  const KvCache cache(*backend, golden.config, 6, DType::f16);
+  const KvCache cache(*backend, golden.config, 6, {});
   const std::vector<std::int32_t> bad = {0, static_cast<std::int32_t>(golden.config.vocab_size)};
   CHECK_THROWS_WITH(model->embed({x.data(), 2, hidden}, bad),
                     "token id 384 is outside the vocabulary of 384");
@@ -265,9 +284,8 @@ TEST_CASE("what does not fit is refused with a sentence") {
   CHECK_THROWS_AS(model->block(0, {x.data(), 4, hidden}, cache.layer(0), 3), std::invalid_argument);
   CHECK_THROWS_AS(model->block(1, {x.data(), 4, hidden}, cache.layer(1), 0), std::logic_error);
 
-  CHECK_THROWS_AS(KvCache(*backend, golden.config, 0, DType::f16), std::invalid_argument);
-  CHECK_THROWS_AS(KvCache(*backend, golden.config, 8, DType::bf16), std::invalid_argument);
-  CHECK_THROWS_AS(KvCache::bytes(golden.config, std::int64_t{1} << 62, DType::f16), std::invalid_argument);
+  CHECK_THROWS_AS(KvCache(*backend, golden.config, 0, {}), std::invalid_argument);
+  CHECK_THROWS_AS(KvCache::bytes(golden.config, std::int64_t{1} << 62, {}), std::invalid_argument);
   CHECK_THROWS_AS(workspace_bytes(golden.config, std::int64_t{1} << 62), std::invalid_argument);
 
   ModelConfig other = golden.config;

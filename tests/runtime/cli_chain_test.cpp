@@ -91,7 +91,7 @@ TEST_CASE("perplexity of a quantized checkpoint without tokenizer is that of tra
   for (const std::string backend : {"cpu", "reference"}) {
     for (const std::string batch : {"7", "512"}) {
       const Finished result = run("spqr-perplexity", {"-m", model, "--tokens", file, "--json", "-ctk", "f32",
-                                                      "--backend", backend, "-b", batch});
+                                                      "-ctv", "f32", "--backend", backend, "-b", batch});
       CAPTURE(result.err);
       REQUIRE(result.status == 0);
       // The weights of the fixture are f16 already.

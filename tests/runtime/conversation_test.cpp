@@ -23,8 +23,9 @@ class Talk {
   }
 
   std::unique_ptr<Session> open(std::int64_t context) const {
-    return std::make_unique<Session>(SessionOptions{
-        .model = directory_.path() / "stories.spqr", .context = context, .cache_dtype = DType::f32});
+    return std::make_unique<Session>(SessionOptions{.model = directory_.path() / "stories.spqr",
+                                                    .context = context,
+                                                    .cache_types = {CacheType::f32, CacheType::f32}});
   }
   Answer say(const std::string& text, std::int64_t tokens = 12) {
     Sampler sampler(kGreedy);

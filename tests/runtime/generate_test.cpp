@@ -98,8 +98,8 @@ TEST_CASE("a stop string is found however the text is cut") {
 TEST_CASE("greedy text of a trained model is what llama2.c prints") {
   const Stories stories;
   for (const std::string& backend : backend_names()) {
-    const GenerateResult result =
-        stories.run("", {.max_tokens = 140}, {.backend = backend, .cache_dtype = DType::f32});
+    const GenerateResult result = stories.run(
+        "", {.max_tokens = 140}, {.backend = backend, .cache_types = {CacheType::f32, CacheType::f32}});
     CHECK_MESSAGE(result.text.starts_with(kStory), backend << ": " << result.text);
     CHECK(result.ids.size() == 140);
     CHECK(result.reason == FinishReason::length);
@@ -278,7 +278,7 @@ TEST_CASE("models without a tokenizer take and give ids") {
   write_dense_model("golden/llama-mha", "", DType::f16, path);
   const auto golden = nlohmann::json::parse(
       read_bytes(std::filesystem::path(SPQR_FIXTURES) / "golden" / "llama-mha" / "golden.json"));
-  Session session({.model = path, .cache_dtype = DType::f32});
+  Session session({.model = path, .cache_types = {CacheType::f32, CacheType::f32}});
   CHECK(session.tokenizer() == nullptr);
   Sampler sampler(greedy());
   std::string streamed;

@@ -28,7 +28,7 @@ std::vector<float> logits_of(const std::filesystem::path& path, const std::vecto
   const auto source = make_weight_source(file);
   const auto tokens = static_cast<std::int64_t>(ids.size());
   const auto model = make_model(config, *source, *backend, tokens, {});
-  const KvCache cache(*backend, config, tokens, DType::f32);
+  const KvCache cache(*backend, config, tokens, {CacheType::f32, CacheType::f32});
   std::vector<float> x(static_cast<std::size_t>(tokens * config.hidden_size));
   std::vector<float> logits(static_cast<std::size_t>(tokens * config.vocab_size));
   const Matrix hidden{x.data(), tokens, config.hidden_size};

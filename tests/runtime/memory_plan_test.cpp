@@ -74,8 +74,9 @@ TEST_CASE("needs follow from the configuration") {
   config.vocab_size = 512;
   config.max_position_embeddings = 512;
   const auto backend = make_backend("cpu", {2});
-  const MemoryNeeds f16 = memory_needs(config, 1000, *backend, DType::f16, 16, 1);
-  const MemoryNeeds f32 = memory_needs(config, 1000, *backend, DType::f32, 16, 1);
+  const MemoryNeeds f16 = memory_needs(config, 1000, *backend, CacheTypes{}, 16, 1);
+  const MemoryNeeds f32 =
+      memory_needs(config, 1000, *backend, CacheTypes{CacheType::f32, CacheType::f32}, 16, 1);
   CHECK(f16.weights == 1000);
   CHECK(f16.cache_per_token == 5 * 2 * 4 * 8 * 2);
   CHECK(f32.cache_per_token == 2 * f16.cache_per_token);
@@ -83,11 +84,11 @@ TEST_CASE("needs follow from the configuration") {
   // Per token it is never less than the real cache.
   for (const std::int64_t tokens : {1, 3, 100})
     CHECK(f16.cache_per_token * static_cast<std::size_t>(tokens) >=
-          KvCache::bytes(config, tokens, DType::f16));
-  CHECK(memory_needs(config, 1000, *backend, DType::f16, 16, 256).workspace - f16.workspace ==
+          KvCache::bytes(config, tokens, CacheTypes{}));
+  CHECK(memory_needs(config, 1000, *backend, CacheTypes{}, 16, 256).workspace - f16.workspace ==
         2 * 255 * 512 * 4);
   // Every thread writes tiles of its own.
-  CHECK(memory_needs(config, 1000, *make_backend("cpu", {4}), DType::f16, 16, 1).workspace >
+  CHECK(memory_needs(config, 1000, *make_backend("cpu", {4}), CacheTypes{}, 16, 1).workspace >
         f16.workspace + 2 * 384 * 172 * 4);
 }
 

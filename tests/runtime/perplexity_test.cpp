@@ -49,7 +49,7 @@ TEST_CASE("perplexity is that of transformers, in batches of any size") {
                            .backend = backend,
                            .batch = batch,
                            .logits_tokens = logits,
-                           .cache_dtype = DType::f32});
+                           .cache_types = {CacheType::f32, CacheType::f32}});
           const Perplexity result = evaluate_perplexity(session, {ids}, {}, {});
           CAPTURE(name);
           CAPTURE(backend);

@@ -22,8 +22,8 @@ class Saved {
   }
   std::filesystem::path model() const { return directory_.path() / "stories.spqr"; }
   std::filesystem::path path() const { return directory_.path() / "cache"; }
-  Session open(std::int64_t context = 64, DType dtype = DType::f16) const {
-    return Session({.model = model(), .context = context, .cache_dtype = dtype});
+  Session open(std::int64_t context = 64, CacheType type = CacheType::f16) const {
+    return Session({.model = model(), .context = context, .cache_types = {type, type}});
   }
   // Of the session's token `length` - 1, evaluated by itself.
   std::vector<float> logits_of_last(Session& session, std::size_t length) const {
@@ -71,7 +71,7 @@ TEST_CASE("a smaller context takes the beginning of it") {
 
 TEST_CASE("a prompt cache of another model or another type of cache is refused") {
   const Saved saved;
-  Session wide = saved.open(64, DType::f32);
+  Session wide = saved.open(64, CacheType::f32);
   CHECK(contains(message_of([&] { load_prompt_cache(wide, saved.path()); }), "caches F16"));
   const auto other = saved.directory_.path() / "other.spqr";
   write_dense_model("llama2c/stories260K.bin", "llama2c/tok512.bin", DType::f16, other);

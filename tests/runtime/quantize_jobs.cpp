@@ -36,7 +36,7 @@ std::vector<float> logits_of(const SpqrFile& file, const std::vector<std::int32_
   const std::unique_ptr<Backend> backend = make_backend("cpu", {});
   const std::unique_ptr<WeightSource> source = make_weight_source(file);
   const std::unique_ptr<Model> model = make_model(config, *source, *backend, tokens, {});
-  KvCache cache(*backend, config, tokens, DType::f32);
+  KvCache cache(*backend, config, tokens, {CacheType::f32, CacheType::f32});
   std::vector<float> x(static_cast<std::size_t>(tokens * config.hidden_size));
   std::vector<float> logits(static_cast<std::size_t>(tokens * config.vocab_size));
   const Matrix hidden{x.data(), tokens, config.hidden_size};

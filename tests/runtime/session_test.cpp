@@ -72,12 +72,13 @@ TEST_CASE("a prompt in batches of 7 gives the logits of all at once") {
   const Golden golden;
   for (const std::string& backend : backend_names()) {
     CAPTURE(backend);
-    Session whole({.model = golden.path(), .backend = backend, .cache_dtype = DType::f32});
+    Session whole(
+        {.model = golden.path(), .backend = backend, .cache_types = {CacheType::f32, CacheType::f32}});
     Session parts({.model = golden.path(),
                    .backend = backend,
                    .batch = 7,
                    .logits_tokens = 3,
-                   .cache_dtype = DType::f32});
+                   .cache_types = {CacheType::f32, CacheType::f32}});
     const std::vector<float> expected = all_logits(whole, golden.ids);
     CHECK(expected.size() == golden.ids.size() * 384);
     check_close(all_logits(parts, golden.ids), expected);
@@ -95,7 +96,7 @@ TEST_CASE("a prompt in batches of 7 gives the logits of all at once") {
 TEST_CASE("logits are the same bits for any number of threads") {
   for (const std::string name : {"llama-mha", "llama-gqa-llama3rope-tied"}) {
     const Golden golden(name);
-    for (const DType dtype : {DType::f32, DType::f16}) {
+    for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
       std::vector<float> prompt;
       std::vector<float> next;
       for (const int threads : {1, 2, 3}) {
@@ -103,7 +104,7 @@ TEST_CASE("logits are the same bits for any number of threads") {
                          .backend = "cpu",
                          .threads = threads,
                          .logits_tokens = 16,
-                         .cache_dtype = dtype});
+                         .cache_types = {type, type}});
         const std::vector<float> of_prompt = all_logits(session, golden.ids);
         const std::vector<float> of_next = last_logits(session, {5});  // one token takes other paths
         if (threads == 1) {
@@ -189,7 +190,8 @@ TEST_CASE("greedy continuations are those of transformers, until the end of text
     for (const std::string& backend : backend_names()) {
       CAPTURE(name);
       CAPTURE(backend);
-      Session session({.model = golden.path(), .backend = backend, .cache_dtype = DType::f32});
+      Session session(
+          {.model = golden.path(), .backend = backend, .cache_types = {CacheType::f32, CacheType::f32}});
       REQUIRE(session.config().eos_token_ids == Ids{2});
       Sampler sampler({.temperature = 0});
       const GenerateResult result =
