@@ -7,16 +7,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include "kernels/host_memory.h"
 
 namespace spqr {
 namespace {
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20U;
 
 class OpenFile {
  public:
@@ -74,13 +73,9 @@ FileBytes FileBytes::read(const std::filesystem::path& path) {
   FileBytes result;
   const std::size_t size = file.size();
   if (size == 0) return result;
-  void* memory = std::aligned_alloc(kHugePage, (size + kHugePage - 1) / kHugePage * kHugePage);
-  if (memory == nullptr) throw std::bad_alloc();
-  // Weights are read from end to end: with pages of 4 KB a third of the time goes into finding these.
-  ::madvise(memory, size, MADV_HUGEPAGE);
-  result.owner_ =
-      std::shared_ptr<const void>(memory, [](const void* owned) { std::free(const_cast<void*>(owned)); });
-  auto* bytes = static_cast<std::byte*>(memory);
+  std::shared_ptr<void> memory = allocate_host_memory(size);
+  auto* bytes = static_cast<std::byte*>(memory.get());
+  result.owner_ = std::move(memory);
   for (std::size_t done = 0; done < size;) {
     const ssize_t count = ::read(file.fd(), bytes + done, size - done);
     if (count < 0 && errno == EINTR) continue;

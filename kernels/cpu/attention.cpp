@@ -2,7 +2,9 @@
 // running maximum and sum, so that scores never leave the cache.   Source: arXiv 2205.14135 (FlashAttention).
 // A task is one kv head and kQueryTokens tokens: the query heads that share the kv head are rows of one
 // matrix product. Keys and values are cut into panels once a task. Reads the visible part of the cache once
-// per task; tasks are shared among threads and do not depend on their number.
+// per task; tasks are shared among threads and do not depend on their number. The keys of a few tokens are
+// split, or there would be fewer tasks than threads: their sums are put together at the end ("flash
+// decoding").
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -19,8 +21,18 @@ constexpr std::int64_t kQueryTokens = 96;
 constexpr std::int64_t kKeys = 128;
 // Tokens whose weighted sums end at the same key: the first of them see as many keys fewer, for nothing.
 constexpr std::int64_t kSumTokens = 24;
-// With fewer query rows than this a matrix product costs more than dot products do.
-constexpr std::int64_t kFewRows = 8;
+// With fewer query rows than this a matrix product costs more than dot products do: keys would have to be
+// transposed. Fewer keys at once then stay in the first-level cache, widened.
+constexpr std::int64_t kFewRows = 12;
+constexpr std::int64_t kFewRowsFloats = 4096;
+// Up to so many tokens have their keys split, into so many parts of at least so many keys.
+constexpr std::int64_t kSplitTokens = 16;
+constexpr std::int64_t kMostSplits = 16;
+constexpr std::int64_t kSplitKeys = 512;
+
+std::int64_t first_visible(const AttentionShape& shape, std::int64_t position) {
+  return shape.sliding_window > 0 ? std::max<std::int64_t>(0, position + 1 - shape.sliding_window) : 0;
+}
 
 struct Task {
   const VectorKernels& kernels;
@@ -30,12 +42,17 @@ struct Task {
   std::int64_t heads_per_kv;
   std::int64_t first_position;  // of the task's first token
   std::int64_t tokens;
+  std::int64_t first_key, end_key;  // that it looks at
 
+  std::int64_t keys_at_once() const {
+    return rows() < kFewRows ? std::clamp<std::int64_t>(kFewRowsFloats / shape.head_dim / 16 * 16, 16, kKeys)
+                             : kKeys;
+  }
   std::int64_t rows() const { return tokens * heads_per_kv; }
   std::int64_t position(std::int64_t row) const { return first_position + row / heads_per_kv; }
   std::int64_t head(std::int64_t row) const { return kv_head * heads_per_kv + row % heads_per_kv; }
   std::int64_t first_visible(std::int64_t position) const {
-    return shape.sliding_window > 0 ? std::max<std::int64_t>(0, position + 1 - shape.sliding_window) : 0;
+    return spqr::cpu::first_visible(shape, position);
   }
 };
 
@@ -69,8 +86,8 @@ const float* widen(const Task& task, const CachedRows& rows, std::int64_t begin,
   const std::byte* from = task.cache.row(rows, task.kv_head, begin);
   if (rows.type == CacheType::f32) return reinterpret_cast<const float*>(from);
   if (rows.type == CacheType::f16) {
-    f16_to_f32(reinterpret_cast<const std::uint16_t*>(from), scratch,
-               static_cast<std::size_t>(count * task.cache.head_dim));
+    task.kernels.widen_f16(reinterpret_cast<const std::uint16_t*>(from), count * task.cache.head_dim,
+                           scratch);
   } else {
     task.kernels.widen_q8_0(from, count, task.cache.head_dim, scratch);
   }
@@ -98,14 +115,33 @@ void score(const Task& task, const Scratch& scratch, const float* keys, std::int
   }
 }
 
+void accumulate_few(const Task& task, const Scratch& scratch, const float* values, std::int64_t count) {
+  constexpr std::int64_t kProductRows = 3;  // one or two keep too few sums on their way
+  const std::int64_t d = task.shape.head_dim;
+  if (task.rows() >= kProductRows && d % kPanelCols == 0) {
+    task.kernels.multiply_panels({.a = scratch.scores,
+                                  .stride_a = kKeys,
+                                  .panels = values,
+                                  .panel_stride = kPanelCols,
+                                  .panel_step = d,
+                                  .depth = count,
+                                  .c = scratch.output,
+                                  .stride_c = d,
+                                  .rows = task.rows(),
+                                  .cols = d,
+                                  .add = true});
+    return;
+  }
+  for (std::int64_t r = 0; r < task.rows(); ++r)
+    task.kernels.add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
+}
+
 // output += scores values for the same keys
 void accumulate(const Task& task, const Scratch& scratch, const float* values, std::int64_t begin,
                 std::int64_t count) {
   const std::int64_t d = task.shape.head_dim;
   if (task.rows() < kFewRows) {
-    for (std::int64_t r = 0; r < task.rows(); ++r) {
-      task.kernels.add_rows(scratch.scores + r * kKeys, values, count, scratch.output + r * d, d);
-    }
+    accumulate_few(task, scratch, values, count);
     return;
   }
   const Panels panels = pack(scratch.panels, values, count, d);
@@ -155,52 +191,145 @@ void soften(const Task& task, const Scratch& scratch, std::int64_t begin, std::i
   }
 }
 
-void attend(const Task& task, const Scratch& scratch, float* out, const float* q, std::int64_t width) {
+// The task's rows: output as weighted sums, with maxima and sums to go with them.
+void attend(const Task& task, const Scratch& scratch, const float* q, std::int64_t width) {
   const std::int64_t d = task.shape.head_dim;
   std::fill_n(scratch.output, task.rows() * d, 0.0F);
   std::fill_n(scratch.maxima, task.rows(), -std::numeric_limits<float>::infinity());
   std::fill_n(scratch.sums, task.rows(), 0.0F);
   const std::int64_t row_floats = task.heads_per_kv * d;  // the kv head's query heads lie side by side
-  const std::int64_t offset = task.kv_head * row_floats;
   for (std::int64_t t = 0; t < task.tokens; ++t) {
-    std::memcpy(scratch.queries + t * row_floats, q + t * width + offset,
+    std::memcpy(scratch.queries + t * row_floats, q + t * width + task.kv_head * row_floats,
                 static_cast<std::size_t>(row_floats) * sizeof(float));
   }
-  const std::int64_t end = task.first_position + task.tokens;
-  for (std::int64_t p = task.first_visible(task.first_position); p < end; p += kKeys) {
-    const std::int64_t count = std::min(kKeys, end - p);
+  const std::int64_t keys = task.keys_at_once();
+  for (std::int64_t p = task.first_key; p < task.end_key; p += keys) {
+    const std::int64_t count = std::min(keys, task.end_key - p);
     score(task, scratch, widen(task, task.cache.k, p, count, scratch.widened), p, count);
     soften(task, scratch, p, count);
     accumulate(task, scratch, widen(task, task.cache.v, p, count, scratch.widened), p, count);
   }
+}
+
+void store_rows(const Task& task, const Scratch& scratch, float* out, std::int64_t width) {
+  const std::int64_t d = task.shape.head_dim;
   for (std::int64_t r = 0; r < task.rows(); ++r) {
     task.kernels.scale(1.0F / scratch.sums[r], scratch.output + r * static_cast<std::size_t>(d), d);
   }
+  const std::int64_t row_floats = task.heads_per_kv * d;
   for (std::int64_t t = 0; t < task.tokens; ++t) {
-    std::memcpy(out + t * width + offset, scratch.output + t * row_floats,
+    std::memcpy(out + t * width + task.kv_head * row_floats, scratch.output + t * row_floats,
                 static_cast<std::size_t>(row_floats) * sizeof(float));
   }
 }
 
+// How the visible keys are cut, whatever the number of threads.
+struct Splits {
+  std::int64_t first_key, keys;  // of each but the last
+  std::int64_t count;
+
+  Splits(const AttentionShape& shape, std::int64_t tokens, std::int64_t first)
+      : first_key(first_visible(shape, first)), keys(first + tokens - first_key), count(1) {
+    if (tokens > kSplitTokens) return;
+    const std::int64_t all = keys;
+    const std::int64_t part = (all + kMostSplits - 1) / kMostSplits;
+    keys = std::max(kSplitKeys, (part + kKeys - 1) / kKeys * kKeys);
+    count = (all + keys - 1) / keys;
+  }
+};
+
+// What tasks of different splits leave for their rows, which are numbered head by head of the kv heads.
+struct Partial {
+  std::int64_t splits, head_dim;
+  float *outputs, *maxima, *sums;  // (rows, splits, head_dim), (rows, splits) twice
+
+  static std::int64_t floats(std::int64_t rows, std::int64_t splits, std::int64_t head_dim) {
+    return rows * splits * (head_dim + 2);
+  }
+  Partial(float* memory, std::int64_t rows, std::int64_t split_count, std::int64_t dim)
+      : splits(split_count),
+        head_dim(dim),
+        outputs(memory),
+        maxima(outputs + rows * splits * dim),
+        sums(maxima + rows * splits) {}
+
+  void keep(const Task& task, const Scratch& scratch, std::int64_t split) const {
+    for (std::int64_t r = 0; r < task.rows(); ++r) {
+      const std::int64_t at = (task.kv_head * task.rows() + r) * splits + split;
+      std::memcpy(outputs + at * head_dim, scratch.output + r * head_dim,
+                  static_cast<std::size_t>(head_dim) * sizeof(float));
+      maxima[at] = scratch.maxima[r];
+      sums[at] = scratch.sums[r];
+    }
+  }
+
+  // out (head_dim) of a row; what is kept of it is overwritten.
+  void combine(const VectorKernels& kernels, std::int64_t row, float* out) const {
+    float* weights = maxima + row * splits;
+    const float maximum = *std::max_element(weights, weights + splits);
+    float sum = 0;
+    for (std::int64_t s = 0; s < splits; ++s) {
+      weights[s] = std::exp(weights[s] - maximum);
+      sum += weights[s] * sums[row * splits + s];
+    }
+    std::fill_n(out, head_dim, 0.0F);
+    kernels.add_rows(weights, outputs + row * splits * head_dim, splits, out, head_dim);
+    kernels.scale(1.0F / sum, out, head_dim);
+  }
+};
+
 }  // namespace
 
-std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, std::int64_t head_dim) {
-  return Scratch::floats(std::min(kQueryTokens, tokens) * heads_per_kv, head_dim);
+std::int64_t attention_floats(const LargestShapes& largest) {
+  return Scratch::floats(std::min(kQueryTokens, largest.tokens) * largest.heads_per_kv, largest.head_dim);
+}
+
+std::int64_t attention_shared_floats(const LargestShapes& largest) {
+  return Partial::floats(std::min(kSplitTokens, largest.tokens) * largest.heads, kMostSplits,
+                         largest.head_dim);
 }
 
 void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                const AttentionShape& shape) {
   const std::int64_t heads_per_kv = shape.heads / cache.kv_heads;
   const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
-  run.memory.reserve(attention_floats(q.rows, heads_per_kv, shape.head_dim));
-  parallel_for(blocks * cache.kv_heads, [&](std::int64_t i) {
-    const std::int64_t token = (blocks - 1 - i / cache.kv_heads) * kQueryTokens;  // the last see most keys
+  const Splits splits(shape, q.rows, first);
+  const std::int64_t rows = q.rows * shape.heads;
+  run.memory.reserve(attention_floats({q.rows, 0, shape.heads, heads_per_kv, shape.head_dim}));
+  const bool split = splits.count > 1;
+  float* shared = split ? run.shared.at_least(Partial::floats(rows, splits.count, shape.head_dim)) : nullptr;
+  const Partial partial(shared, rows, splits.count, shape.head_dim);
+  parallel_for(blocks * cache.kv_heads * splits.count, [&](std::int64_t i) {
+    const std::int64_t kv_head = i / splits.count % cache.kv_heads;
+    const std::int64_t block = blocks - 1 - i / splits.count / cache.kv_heads;  // the last see most keys
+    const std::int64_t token = block * kQueryTokens;
     const std::int64_t tokens = std::min(kQueryTokens, q.rows - token);
-    const Task task{run.kernels.vectors, cache,         shape, i % cache.kv_heads,
-                    heads_per_kv,        first + token, tokens};
-    attend(task, Scratch(run.memory.mine(), task.rows(), shape.head_dim), out.data + token * out.cols,
-           q.data + token * q.cols, q.cols);
+    const std::int64_t end = first + token + tokens;
+    const std::int64_t key =
+        split ? splits.first_key + i % splits.count * splits.keys : first_visible(shape, first + token);
+    const Task task{run.kernels.vectors,
+                    cache,
+                    shape,
+                    kv_head,
+                    heads_per_kv,
+                    first + token,
+                    tokens,
+                    key,
+                    split ? std::min(end, key + splits.keys) : end};
+    const Scratch scratch(run.memory.mine(), task.rows(), shape.head_dim);
+    attend(task, scratch, q.data + token * q.cols, q.cols);
+    if (split) return partial.keep(task, scratch, i % splits.count);
+    store_rows(task, scratch, out.data + token * out.cols, out.cols);
   });
+  if (!split) return;
+  const auto combine = [&](std::int64_t row) {
+    const std::int64_t kv_rows = q.rows * heads_per_kv;
+    const std::int64_t token = row % kv_rows / heads_per_kv;
+    const std::int64_t head = row / kv_rows * heads_per_kv + row % heads_per_kv;
+    partial.combine(run.kernels.vectors, row, out.data + token * out.cols + head * shape.head_dim);
+  };
+  constexpr std::int64_t kWorthFloats = 100'000;
+  parallel_for(rows, combine, rows * splits.count * shape.head_dim > kWorthFloats);
 }
 
 }  // namespace spqr::cpu

@@ -10,18 +10,9 @@
 namespace spqr {
 namespace {
 
-// Memory that grows on demand and is kept, so that decoding allocates nothing.
-class Scratch {
- public:
-  Matrix matrix(std::int64_t rows, std::int64_t cols) {
-    const auto needed = static_cast<std::size_t>(rows * cols);
-    if (values_.size() < needed) values_.resize(needed);
-    return {values_.data(), rows, cols};
-  }
-
- private:
-  std::vector<float> values_;
-};
+Matrix matrix(cpu::SharedMemory& memory, std::int64_t rows, std::int64_t cols) {
+  return {memory.at_least(rows * cols), rows, cols};
+}
 
 // y[t][j] = x[t][perm[j]]
 void gather(Matrix y, Matrix x, std::span<const std::uint32_t> perm) {
@@ -49,11 +40,12 @@ class CpuBackend final : public HostBackend {
 
   std::size_t scratch_bytes(const LargestShapes& largest) const override {
     const std::int64_t per_thread =
-        std::max(cpu::linear_floats(largest.in_features, largest.tokens),
-                 cpu::attention_floats(largest.tokens, largest.heads_per_kv, largest.head_dim));
-    const std::int64_t inputs = 2 * largest.tokens * largest.in_features +  // normed, and in another order
-                                cpu::LinearInputs::most_floats(kernels_, largest.in_features, largest.tokens);
-    return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + inputs);
+        std::max(cpu::linear_floats(largest.in_features, largest.tokens), cpu::attention_floats(largest));
+    const std::int64_t shared =
+        2 * largest.tokens * largest.in_features +  // normed, and in another order
+        cpu::LinearInputs::most_floats(kernels_, largest.in_features, largest.tokens) +
+        cpu::attention_shared_floats(largest);
+    return sizeof(float) * static_cast<std::size_t>(threads_ * per_thread + shared);
   }
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
@@ -86,7 +78,7 @@ class CpuBackend final : public HostBackend {
                     const Norm* norm) override {
     use_threads();
     if (norm != nullptr) {
-      const Matrix normed = normed_.matrix(x.rows, x.cols);
+      const Matrix normed = matrix(normed_, x.rows, x.cols);
       normalize(normed, x, *norm);
       x = normed;
     }
@@ -112,7 +104,7 @@ class CpuBackend final : public HostBackend {
   void attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                  const AttentionShape& shape) override {
     use_threads();
-    cpu::attention({kernels_, memory_}, out, q, cache, first, shape);
+    cpu::attention({kernels_, memory_, partial_}, out, q, cache, first, shape);
   }
 
   void swiglu(Matrix h, Matrix gate, Matrix up) override {
@@ -136,8 +128,8 @@ class CpuBackend final : public HostBackend {
   void use_threads() const { set_threads(threads_); }
 
   void multiply(std::span<const Matrix> ys, const LinearGroup& group, Matrix x, cpu::Store store) {
-    cpu::linear({kernels_, memory_}, {ys, group.members, x, gather_for(group, x), store, activations_},
-                inputs_);
+    cpu::linear({kernels_, memory_, partial_},
+                {ys, group.members, x, gather_for(group, x), store, activations_}, inputs_);
   }
 
   // x in the packed members' column order; x itself where no member needs another.
@@ -145,7 +137,7 @@ class CpuBackend final : public HostBackend {
     const bool needed =
         !group.perm.empty() && std::any_of(group.members.begin(), group.members.end(), is_packed);
     if (!needed) return x;
-    const Matrix gathered = gathered_.matrix(x.rows, x.cols);
+    const Matrix gathered = matrix(gathered_, x.rows, x.cols);
     gather(gathered, x, group.perm);
     return gathered;
   }
@@ -157,8 +149,7 @@ class CpuBackend final : public HostBackend {
   const KernelTables& kernels_;
   cpu::ThreadMemory memory_;
   cpu::LinearInputs inputs_;
-  Scratch normed_;
-  Scratch gathered_;
+  cpu::SharedMemory partial_, normed_, gathered_;
   cpu::RopeTable rope_table_;
 };
 

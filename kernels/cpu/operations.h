@@ -31,10 +31,24 @@ class ThreadMemory {
   std::vector<std::vector<float>> pieces_;
 };
 
+// What all threads write together; grown on demand and kept.
+class SharedMemory {
+ public:
+  // Outside of parallel regions; what was in it is lost.
+  float* at_least(std::int64_t floats) {
+    if (floats_.size() < static_cast<std::size_t>(floats)) floats_.resize(static_cast<std::size_t>(floats));
+    return floats_.data();
+  }
+
+ private:
+  std::vector<float> floats_;
+};
+
 // What operations compute with.
 struct Execution {
   const KernelTables& kernels;
   ThreadMemory& memory;
+  SharedMemory& shared;
 };
 
 // ys[i] (+)= W_i x + b_i for all members.   x (tokens, n) for dense weights, `permuted` is it in the stored
@@ -90,7 +104,8 @@ void rope(Matrix x, const RopeTable& table, std::int64_t head_dim, std::int64_t 
 void append(const KvLayer& cache, Matrix k, Matrix v, std::int64_t first);
 void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                const AttentionShape& shape);
-// Of each thread.
-std::int64_t attention_floats(std::int64_t tokens, std::int64_t heads_per_kv, std::int64_t head_dim);
+// Of each thread, and of all together.
+std::int64_t attention_floats(const LargestShapes& largest);
+std::int64_t attention_shared_floats(const LargestShapes& largest);
 
 }  // namespace spqr::cpu

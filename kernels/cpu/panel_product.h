@@ -37,7 +37,7 @@ inline void multiply_rows(const PanelProduct& p, Add add, const float* a, float*
   // Far-apart rows that are not in the cache would be waited for at the end.
   for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * p.stride_c, 1);
 #pragma GCC unroll 2
-  for (std::int64_t k = 0; k < p.depth; ++k, panel += kPanelCols, a += p.step_a) {
+  for (std::int64_t k = 0; k < p.depth; ++k, panel += p.panel_step, a += p.step_a) {
     f32v b[kVectors];
     for (int i = 0; i < kVectors; ++i)
       b[i] = load<f32v>(panel + i * kLanes / kPanelCols * p.panel_stride + i * kLanes % kPanelCols);

@@ -10,6 +10,11 @@ inline f32v load_f16(const std::uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
+inline i32v load_i8(const std::byte* from) {
+  return reinterpret_cast<i32v>(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}
+
 }  // namespace
 }  // namespace spqr::cpu
 
@@ -17,8 +22,8 @@ inline f32v load_f16(const std::uint16_t* from) {
 
 namespace spqr::cpu {
 
-const VectorKernels kVectorAvx2{sum,      dot,      dot_f16,    dot_bf16,        widen_q8_0,     dot_rows,
-                                add_rows, scale,    scale_max,  scale_add_max,   exp_sum,        swiglu,
-                                gelu,     rms_norm, layer_norm, multiply_panels, transpose_panel};
+const VectorKernels kVectorAvx2{sum,      dot,      dot_f16,  dot_bf16,   widen_f16,       widen_q8_0,
+                                dot_rows, add_rows, scale,    scale_max,  scale_add_max,   exp_sum,
+                                swiglu,   gelu,     rms_norm, layer_norm, multiply_panels, transpose_panel};
 
 }  // namespace spqr::cpu

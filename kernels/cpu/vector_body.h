@@ -1,6 +1,7 @@
 // The loops of vector_kernels.h, written once; each including file is compiled for its own instruction set
 // and defines
 //   f32v load_f16(const std::uint16_t* from);   kLanes values
+//   i32v load_i8(const std::byte* from);        kLanes signed bytes
 // Everything is in an anonymous namespace, so that no copy made for one instruction set is called from
 // another.
 
@@ -76,44 +77,100 @@ float dot_bf16(const std::uint16_t* a, const float* b, std::int64_t n) {
       [](std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); });
 }
 
+// Bytes: what is wanted next where keys and values are widened in turns.
+constexpr std::int64_t kWidenAhead = 8192;
+
+void widen_f16(const std::uint16_t* values, std::int64_t n, float* out) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(values + i) + kWidenAhead);
+    store(out + i, load_f16(values + i));
+  }
+  for (; i < n; ++i) out[i] = f16_to_f32(values[i]);
+}
+
 void widen_q8_0(const std::byte* rows, std::int64_t count, std::int64_t n, float* out) {
-  const std::int64_t row_bytes = cache_row_bytes(CacheType::q8_0, n);
-  for (std::int64_t r = 0; r < count; ++r, rows += row_bytes) {
-    const std::byte* block = rows;
-    for (std::int64_t first = 0; first < n; first += kCacheBlock) {
-      const std::int64_t width = std::min(kCacheBlock, n - first);
-      const float scale = f16_to_f32(load<std::uint16_t>(block));
+  const std::byte* block = rows;
+  for (std::int64_t r = 0; r < count; ++r) {
+    std::int64_t first = 0;
+    for (; first + kCacheBlock <= n; first += kCacheBlock, out += kCacheBlock) {
+      // Lanes beyond the scale are values of the block, and not looked at.
+      const f32v scale = broadcast(load_f16(reinterpret_cast<const std::uint16_t*>(block))[0]);
       block += sizeof(std::uint16_t);
-      if (width == kCacheBlock) {
-        for (int i = 0; i < kCacheBlock; i += kLanes)
-          store(out + i, scale * __builtin_convertvector(load<i8v>(block + i), f32v));
-      } else {
-        for (std::int64_t i = 0; i < width; ++i)
-          out[i] = scale * static_cast<float>(std::to_integer<std::int8_t>(block[i]));
-      }
-      block += width;
-      out += width;
+      __builtin_prefetch(block + kWidenAhead);
+      for (int i = 0; i < kCacheBlock; i += kLanes)
+        store(out + i, scale * __builtin_convertvector(load_i8(block + i), f32v));
+      block += kCacheBlock;
     }
+    if (first == n) continue;
+    const float scale = f16_to_f32(load<std::uint16_t>(block));
+    block += sizeof(std::uint16_t);
+    for (std::int64_t i = first; i < n; ++i, ++block)
+      *out++ = scale * static_cast<float>(std::to_integer<std::int8_t>(*block));
+    block += n % 2;
+  }
+}
+
+// Lanes of a and b that lie side by side, added: those of a first.
+inline f32v add_pairs(f32v a, f32v b) {
+#if SPQR_LANES == 16
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#else
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#endif
+}
+
+// Lane i: the sum of the lanes of vectors[i].
+template <int kCount>
+inline f32v sums_of(const f32v (&vectors)[kCount]) {
+  if constexpr (kCount == 1) {
+    return vectors[0];
+  } else {
+    f32v pairs[kCount / 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount / 2; ++i) pairs[i] = add_pairs(vectors[2 * i], vectors[2 * i + 1]);
+    return sums_of(pairs);
   }
 }
 
 void dot_rows(const float* rows, std::int64_t count, const float* x, float* y, std::int64_t n) {
-  for (std::int64_t r = 0; r < count; ++r) y[r] = dot(rows + r * n, x, n);
+  std::int64_t r = 0;
+  for (; r + kLanes <= count; r += kLanes, rows += kLanes * n) {
+    f32v sums[kLanes] = {};
+    std::int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const auto of_x = load<f32v>(x + i);
+#pragma GCC unroll 16
+      for (int k = 0; k < kLanes; ++k) sums[k] += load<f32v>(rows + k * n + i) * of_x;
+    }
+    store(y + r, sums_of(sums));
+    for (; i < n; ++i) {
+      for (int k = 0; k < kLanes; ++k) y[r + k] += rows[k * n + i] * x[i];
+    }
+  }
+  for (; r < count; ++r, rows += n) y[r] = dot(rows, x, n);
 }
 
-// Columns are cut so that their sums stay in registers while the rows go by.
-void add_rows(const float* weights, const float* rows, std::int64_t count, float* y, std::int64_t n) {
-  constexpr std::int64_t kColumns = 4 * kLanes;
-  std::int64_t i = 0;
-  for (; i + kColumns <= n; i += kColumns) {
-    f32v sums[4];
-    for (int k = 0; k < 4; ++k) sums[k] = load<f32v>(y + i + kLanes * k);
-    for (std::int64_t r = 0; r < count; ++r) {
-      for (int k = 0; k < 4; ++k)
-        sums[k] += broadcast(weights[r]) * load<f32v>(rows + r * n + i + kLanes * k);
-    }
-    for (int k = 0; k < 4; ++k) store(y + i + kLanes * k, sums[k]);
+// y (kVectors lanes) += weighted sum of the rows' columns there; the sums stay in registers.
+template <int kVectors>
+inline void add_columns(const float* weights, const float* rows, std::int64_t count, float* y,
+                        std::int64_t n) {
+  f32v sums[kVectors];
+  for (int k = 0; k < kVectors; ++k) sums[k] = load<f32v>(y + kLanes * k);
+  for (std::int64_t r = 0; r < count; ++r) {
+    for (int k = 0; k < kVectors; ++k)
+      sums[k] += broadcast(weights[r]) * load<f32v>(rows + r * n + kLanes * k);
   }
+  for (int k = 0; k < kVectors; ++k) store(y + kLanes * k, sums[k]);
+}
+
+void add_rows(const float* weights, const float* rows, std::int64_t count, float* y, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 8 * kLanes <= n; i += 8 * kLanes) add_columns<8>(weights, rows + i, count, y + i, n);
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) add_columns<4>(weights, rows + i, count, y + i, n);
+  for (; i + kLanes <= n; i += kLanes) add_columns<1>(weights, rows + i, count, y + i, n);
   for (; i < n; ++i) {
     for (std::int64_t r = 0; r < count; ++r) y[i] += weights[r] * rows[r * n + i];
   }

@@ -16,7 +16,8 @@ struct PanelProduct {
   std::int64_t stride_a = 0;  // from one row to the next
   std::int64_t step_a = 1;    // from one column to the next
   const float* panels = nullptr;
-  std::int64_t panel_stride = 0;  // from one panel to the next
+  std::int64_t panel_stride = 0;         // from one panel to the next
+  std::int64_t panel_step = kPanelCols;  // from one row of a panel to the next
   std::int64_t depth = 0;
   float* c = nullptr;
   std::int64_t stride_c = 0;
@@ -34,6 +35,8 @@ struct VectorKernels {
   float (*dot)(const float* a, const float* b, std::int64_t n);
   float (*dot_f16)(const std::uint16_t* a, const float* b, std::int64_t n);
   float (*dot_bf16)(const std::uint16_t* a, const float* b, std::int64_t n);
+  // out (n) = values
+  void (*widen_f16)(const std::uint16_t* values, std::int64_t n, float* out);
   // out (count, n) = rows of q8_0 (cache_type.h)
   void (*widen_q8_0)(const std::byte* rows, std::int64_t count, std::int64_t n, float* out);
   // y[r] = sum_i rows[r][i] x[i]                 rows (count, n)

@@ -3,6 +3,7 @@
 // 32-bit lanes of its registers, before it includes anything if they are not 8.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 

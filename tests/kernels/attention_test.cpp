@@ -29,10 +29,10 @@ struct Case {
 // Keys or values as the cache holds them, (kv_heads, capacity, head_dim). Rows that no token may see are NaN.
 std::vector<float> random_cache(const Case& c, std::mt19937& random) {
   std::vector<float> values = random_vector(c.kv_heads * c.capacity() * c.head_dim, random);
-  std::vector<std::byte> row(static_cast<std::size_t>(cache_row_bytes(c.type, c.head_dim)));
+  std::vector<std::byte> stored(static_cast<std::size_t>(cache_row_bytes(c.type, c.head_dim)));
   for (std::size_t i = 0; i < values.size(); i += static_cast<std::size_t>(c.head_dim)) {
-    store_cache_row(c.type, values.data() + i, c.head_dim, row.data());
-    load_cache_row(c.type, row.data(), c.head_dim, values.data() + i);
+    store_cache_row(c.type, values.data() + i, c.head_dim, stored.data());
+    load_cache_row(c.type, stored.data(), c.head_dim, values.data() + i);
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::int64_t row = static_cast<std::int64_t>(i) / c.head_dim % c.capacity();
@@ -158,9 +158,14 @@ TEST_CASE("attention: prompts and single tokens, across blocks of queries and ke
       {1, 130, 4, 4, 20, 0, CacheType::q8_0},    // less than one, one head on one
       {40, 90, 6, 2, 50, 0, CacheType::q8_0},    // and a ragged one, a prompt
       {1, 0, 2, 2, 8, 0, CacheType::f32, true},  // ALiBi: the first token
-      {1, 300, 6, 2, 16, 0, CacheType::f16, true},     // decoding, shared heads, across blocks
-      {130, 200, 4, 4, 16, 0, CacheType::f32, true},   // a prompt
-      {100, 150, 12, 2, 16, 40, CacheType::f16, true}  // and a window
+      {1, 300, 6, 2, 16, 0, CacheType::f16, true},      // decoding, shared heads, across blocks
+      {130, 200, 4, 4, 16, 0, CacheType::f32, true},    // a prompt
+      {100, 150, 12, 2, 16, 40, CacheType::f16, true},  // and a window
+      {1, 1300, 8, 2, 64, 0, CacheType::f16},           // few tokens after many: keys in parts
+      {16, 1200, 4, 4, 48, 0, CacheType::f32},          // parts in which the first tokens see nothing
+      {2, 9000, 1, 1, 16, 0, CacheType::f32},           // as many parts as there are at most
+      {5, 1500, 6, 3, 32, 700, CacheType::q8_0},        // a window of two parts
+      {2, 1100, 6, 2, 24, 0, CacheType::f16, true}      // ALiBi
   };
   for (const Case& c : cases) check_attention(c, random);
 }
