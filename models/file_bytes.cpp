@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,6 +87,17 @@ FileBytes FileBytes::read(const std::filesystem::path& path) {
   }
   result.bytes_ = {bytes, size};
   return result;
+}
+
+void FileBytes::lock(const std::filesystem::path& name) const {
+  if (bytes_.empty() || ::mlock(bytes_.data(), bytes_.size()) == 0) return;
+  const int error = errno;
+  struct rlimit limit = {};
+  const bool limited = ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  throw std::runtime_error(
+      fmt::format("{}: its {} bytes cannot be locked in memory: {}{}", name.string(), bytes_.size(),
+                  std::strerror(error),
+                  limited ? fmt::format("; this process may lock {} bytes (ulimit -l)", limit.rlim_cur) : ""));
 }
 
 FileBytes FileBytes::view(std::span<const std::byte> bytes) {

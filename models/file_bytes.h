@@ -20,6 +20,11 @@ class FileBytes {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Brings all of them into memory and keeps them there for as long as they are mapped. Throws
+  // std::runtime_error with the system's reason, and with what it lets this process lock; `name` is what it
+  // calls them.
+  void lock(const std::filesystem::path& name) const;
+
  private:
   std::shared_ptr<const void> owner_;
   std::span<const std::byte> bytes_;

@@ -35,6 +35,8 @@ class SafetensorsFile {
   const SafetensorsTensor* find(std::string_view name) const;
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
   std::size_t file_bytes() const { return bytes_.bytes().size(); }
+  // Keeps the file in memory (FileBytes::lock).
+  void lock(const std::filesystem::path& name) const { bytes_.lock(name); }
 
  private:
   FileBytes bytes_;

@@ -330,6 +330,10 @@ std::string SpqrFile::checksum() const {
   return container::checksum(std::as_bytes(std::span(all)));
 }
 
+void SpqrFile::lock() const {
+  state_->file.lock(path());
+}
+
 void SpqrFile::verify() const {
   for (const SafetensorsTensor& t : state_->file.tensors()) {
     if (t.name.starts_with(container::kPaddingPrefix)) continue;

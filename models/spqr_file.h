@@ -61,6 +61,8 @@ class SpqrFile {
   std::string checksum() const;
   // Checks every tensor's checksum; throws naming the first that differs.
   void verify() const;
+  // Keeps the file in memory (FileBytes::lock).
+  void lock() const;
 
  private:
   struct State;

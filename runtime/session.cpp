@@ -24,6 +24,7 @@ Session::Session(const SessionOptions& options)
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();
+  if (options.mlock) file_.lock();
   weights_ = spqr::make_weight_source(file_);
   model_ = make_model(config, *weights_, *backend_, batch_, {});
   cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_types);

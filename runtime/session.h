@@ -32,6 +32,7 @@ struct SessionOptions {
   std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once
   CacheTypes cache_types = {};
   bool mmap = true;
+  bool mlock = false;  // weights stay in memory
   bool verify = false;
 };
 

@@ -17,7 +17,8 @@ void add_session_options(cxxopts::Options& options, const char* context) {
       "cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0",
       cxxopts::value<std::string>()->default_value("f16"))(
       "cache-type-v", "type of the cached values (-ctv), the same",
-      cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it")(
+      cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
+      "mlock", "bring all of the file into memory first and keep it there")(
       "gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
       cxxopts::value<std::int64_t>())("verify", "check every tensor's checksum first");
 }
@@ -64,6 +65,7 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   options.cache_types = {cache_type(parsed["cache-type-k"].as<std::string>()),
                          cache_type(parsed["cache-type-v"].as<std::string>())};
   options.mmap = parsed.count("no-mmap") == 0;
+  options.mlock = parsed.count("mlock") > 0;
   options.verify = parsed.count("verify") > 0;
   bool known = options.backend == "auto";
   for (const std::string& name : backend_names()) known = known || name == options.backend;

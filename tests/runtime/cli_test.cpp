@@ -183,6 +183,8 @@ TEST_CASE("spqr-run streams the prompt and what follows, and timings to standard
   CHECK(alone.out == ", there was a little girl named Lily.\n");
   const std::string file = models().write("prompt.txt", "Once upon a time");
   for (const Arguments& more : std::vector<Arguments>{{"--no-mmap"},
+                                                      {"--mlock"},
+                                                      {"--mlock", "--no-mmap"},
                                                       {"--verify"},
                                                       {"--backend", "reference"},
                                                       {"-b", "3"},
