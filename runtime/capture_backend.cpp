@@ -3,6 +3,7 @@
 #include <utility>
 
 namespace spqr {
+
 void CaptureBackend::watch(std::vector<SecondMoments*> inputs) {
   while (!inputs.empty() && inputs.back() == nullptr) inputs.pop_back();
   inputs_ = std::move(inputs);
@@ -22,49 +23,45 @@ void CaptureBackend::linear_group(std::span<const Matrix> ys, const LinearGroup&
   const bool watched = !inputs_.empty() && inputs_[call_] != nullptr;
   if (watched && norm != nullptr) {
     // The norm is computed once, for the moments and for the linears.
-    const auto bytes = static_cast<std::size_t>(x.rows * x.cols) * sizeof(float);
-    if (normed_.bytes() < bytes) normed_ = inner_.allocate(bytes);
-    const Matrix normed = normed_.matrix(x.rows, x.cols);
-    inner_.normalize(normed, x, *norm);
-    x = normed;
+    x = normalized(x, *norm);
     norm = nullptr;
   }
-  if (!see(x)) inner_.linear_group(ys, group, x, norm);
+  if (!see(x)) inner().linear_group(ys, group, x, norm);
 }
 
 void CaptureBackend::linear_add(Matrix x, const LinearGroup& weight, Matrix a) {
   if (done()) return;
-  if (!see(a)) inner_.linear_add(x, weight, a);
+  if (!see(a)) inner().linear_add(x, weight, a);
 }
 
 void CaptureBackend::embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) {
-  if (!done()) inner_.embed(x, table, ids);
+  if (!done()) inner().embed(x, table, ids);
 }
 
 void CaptureBackend::rms_norm(Matrix y, Matrix x, const Norm& norm) {
-  if (!done()) inner_.rms_norm(y, x, norm);
+  if (!done()) inner().rms_norm(y, x, norm);
 }
 
 void CaptureBackend::layer_norm(Matrix y, Matrix x, const Norm& norm) {
-  if (!done()) inner_.layer_norm(y, x, norm);
+  if (!done()) inner().layer_norm(y, x, norm);
 }
 
 void CaptureBackend::rope_append(Matrix q, Matrix k, Matrix v, const Rope& rope, const KvLayer& cache,
                                  std::int64_t first) {
-  if (!done()) inner_.rope_append(q, k, v, rope, cache, first);
+  if (!done()) inner().rope_append(q, k, v, rope, cache, first);
 }
 
 void CaptureBackend::attention(Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                                const AttentionShape& shape) {
-  if (!done()) inner_.attention(out, q, cache, first, shape);
+  if (!done()) inner().attention(out, q, cache, first, shape);
 }
 
 void CaptureBackend::swiglu(Matrix h, Matrix gate, Matrix up) {
-  if (!done()) inner_.swiglu(h, gate, up);
+  if (!done()) inner().swiglu(h, gate, up);
 }
 
 void CaptureBackend::gelu(Matrix h, Matrix x) {
-  if (!done()) inner_.gelu(h, x);
+  if (!done()) inner().gelu(h, x);
 }
 
 }  // namespace spqr

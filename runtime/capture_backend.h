@@ -3,18 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "kernels/backend.h"
 #include "kernels/quantize/second_moments.h"
+#include "runtime/forwarding_backend.h"
 
 namespace spqr {
 
 // Wraps a backend in host memory. Outside of watch() .. stop() it only forwards.
-class CaptureBackend final : public Backend {
+class CaptureBackend final : public ForwardingBackend {
  public:
-  explicit CaptureBackend(Backend& inner) : inner_(inner) {}
+  explicit CaptureBackend(Backend& inner) : ForwardingBackend(inner) {}
 
   // The calls of linear_group and linear_add that follow are numbered from 0, and inputs[i], unless null,
   // receives the input of call i. After the last one that is watched operations do nothing, and so do not
@@ -23,22 +22,6 @@ class CaptureBackend final : public Backend {
   void stop() { inputs_.clear(); }
   // Numbers calls from 0 again: another sequence through the same block.
   void rewind() { call_ = 0; }
-
-  std::string_view name() const override { return inner_.name(); }
-  std::size_t scratch_bytes(const LargestShapes& largest) const override {
-    return inner_.scratch_bytes(largest);
-  }
-  Buffer allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
-  void upload(void* destination, const void* source, std::size_t bytes) override {
-    inner_.upload(destination, source, bytes);
-  }
-  void download(void* destination, const void* source, std::size_t bytes) override {
-    inner_.download(destination, source, bytes);
-  }
-  void synchronize() override { inner_.synchronize(); }
-  Linear place(const Linear& weight) override { return inner_.place(weight); }
-  Norm place(const Norm& norm) override { return inner_.place(norm); }
-  LinearGroup place(const LinearGroup& group) override { return inner_.place(group); }
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override;
   void rms_norm(Matrix y, Matrix x, const Norm& norm) override;
@@ -58,10 +41,8 @@ class CaptureBackend final : public Backend {
   // Hands x to whom it may concern; true where nothing needs to be computed any more.
   bool see(Matrix x);
 
-  Backend& inner_;
   std::vector<SecondMoments*> inputs_;  // cut behind the last that is watched
   std::size_t call_ = 0;
-  Buffer normed_;
 };
 
 }  // namespace spqr

@@ -18,6 +18,7 @@ Session::Session(const SessionOptions& options)
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);
   backend_ = make_backend(options.backend, {options.threads, options.activations, options.isa});
+  if (options.wrap_backend) backend_ = options.wrap_backend(std::move(backend_));
   plan_ = plan_memory(
       memory_needs(config, file_.file_bytes(), *backend_, options.cache_types, batch_, logits_tokens_),
       context, config.max_position_embeddings, available_);

@@ -34,6 +34,8 @@ struct SessionOptions {
   bool mmap = true;
   bool mlock = false;  // weights stay in memory
   bool verify = false;
+  // What is to be between the model and its backend, such as a ProfileBackend; empty: nothing.
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend> inner)> wrap_backend = {};
 };
 
 // Asked between blocks; true stops what is going on.
