@@ -31,6 +31,10 @@ struct SpqrStripKernels {
   // Rows [first, last) of the strip: out (last - first, n).
   void (*dequantize)(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t strip, std::int64_t first,
                      std::int64_t last, float* out);
+  // Rounds of nothing but products with operands at hand, as fast as the processor does them: in f32, and as
+  // multiply_int16 does them (null where there is none). Return the number of multiply-adds.
+  std::int64_t (*peak_f32)(std::int64_t rounds);
+  std::int64_t (*peak_int16)(std::int64_t rounds);
 };
 
 extern const SpqrStripKernels kSpqrStripPortable;

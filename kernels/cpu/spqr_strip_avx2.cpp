@@ -38,10 +38,12 @@ inline __attribute__((always_inline)) void add_dot(DotSums& sums, u32v codes, co
 }  // namespace spqr
 
 #include "kernels/cpu/spqr_strip_int16.h"
+#include "kernels/cpu/spqr_strip_peak.h"
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripAvx2{64,          multiply_strip_f32, multiply_strip_int16,
-                                      round_block, add_outliers,       dequantize_strip};
+const SpqrStripKernels kSpqrStripAvx2{
+    64,           multiply_strip_f32, multiply_strip_int16, round_block,
+    add_outliers, dequantize_strip,   peak_f32<3>,          peak_int16<DotSums, kMostSums>};
 
 }  // namespace spqr

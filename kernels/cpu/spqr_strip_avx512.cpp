@@ -17,10 +17,12 @@ inline i32v add_byte_products(i32v sums, u32v codes, u32v x) {
 
 #include "kernels/cpu/spqr_strip_bytes.h"
 #include "kernels/cpu/spqr_strip_int16.h"
+#include "kernels/cpu/spqr_strip_peak.h"
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripAvx512{kAnyTokens,  multiply_strip_f32, multiply_strip_int16,
-                                        round_block, add_outliers,       dequantize_strip};
+const SpqrStripKernels kSpqrStripAvx512{
+    kAnyTokens,   multiply_strip_f32, multiply_strip_int16, round_block,
+    add_outliers, dequantize_strip,   peak_f32<3>,          peak_int16<DotSums, kMostSums>};
 
 }  // namespace spqr

@@ -45,10 +45,11 @@ inline f32v look_up(f32v table, u32v index) {
 }  // namespace spqr
 
 #include "kernels/cpu/spqr_strip_body.h"
+#include "kernels/cpu/spqr_strip_peak.h"
 
 namespace spqr {
 
-const SpqrStripKernels kSpqrStripPortable{4,       multiply_strip_f32, nullptr,
-                                          nullptr, add_outliers,       dequantize_strip};
+const SpqrStripKernels kSpqrStripPortable{
+    4, multiply_strip_f32, nullptr, nullptr, add_outliers, dequantize_strip, peak_f32<1>, nullptr};
 
 }  // namespace spqr

@@ -1,7 +1,6 @@
 // Matrix-vector products (one token) with candidate layouts of a packed matrix, beside the read bandwidth of
 // the machine: docs/design/packed-layout.md. Needs AVX2 and FMA.
 //   layout_bench [rounds]
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -13,7 +12,7 @@
 #include "kernels/half.h"
 #include "kernels/spqr_matrix.h"
 #include "kernels/threads.h"
-#include "runtime/bandwidth.h"
+#include "runtime/machine_limits.h"
 #include "tests/bench/layout_candidates.h"
 
 namespace spqr {
@@ -24,11 +23,6 @@ constexpr int kCopies = 12;  // of each matrix, so that no cache holds them
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 SpqrParts random_matrix(int bits) {
@@ -106,9 +100,10 @@ bool measure(int bits, int rounds) {
     all.push_back(std::move(timed));
   }
 
+  const MachineLimits limits;
   std::vector<double> reading;
   for (int round = 0; round < rounds; ++round) {
-    reading.push_back(read_bandwidth_gb_per_s(0));
+    reading.push_back(limits.read_gb_per_s(0));
     for (Timed& timed : all) {
       const std::size_t bytes = timed.candidate.packed.size();
       const double begin = seconds();

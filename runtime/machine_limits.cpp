@@ -1,0 +1,86 @@
+#include "runtime/machine_limits.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <stdexcept>
+
+#include "kernels/cpu/kernel_tables.h"
+#include "kernels/threads.h"
+#include "runtime/stopwatch.h"
+
+namespace spqr {
+namespace {
+
+constexpr std::int64_t kPieceWords = 256 * 1024;  // 1 MiB
+constexpr std::int64_t kPieces = 512;
+// Of products: a piece is about 160 microseconds, so that threads end together whenever they began.
+constexpr std::int64_t kPeakRounds = 64 * 1024;
+constexpr std::int64_t kPeakPieces = 32;  // of each thread
+
+template <typename Body>
+double seconds_of(std::int64_t count, const Body& body) {
+  double seconds = 0;
+  {
+    const Stopwatch watch(seconds);
+    parallel_for(count, body);
+  }
+  return seconds;
+}
+
+}  // namespace
+
+MachineLimits::MachineLimits() : memory_(kPieces * kPieceWords * sizeof(std::uint32_t)) {
+  auto* words = reinterpret_cast<std::uint32_t*>(memory_.data());
+  parallel_for(kPieces,
+               [&](std::int64_t piece) { std::fill_n(words + piece * kPieceWords, kPieceWords, 1U); });
+}
+
+double MachineLimits::read_gb_per_s(int threads) const {
+  set_threads(threads);
+  const auto* words = reinterpret_cast<const std::uint32_t*>(memory_.data());
+  const auto sum = best_kernel_tables().vectors.sum;
+  std::atomic<std::uint32_t> total{0};
+  const double seconds = seconds_of(
+      kPieces, [&](std::int64_t piece) { total += sum(words + piece * kPieceWords, kPieceWords); });
+  // The sum is used, so that the pass cannot be left out.
+  if (total != static_cast<std::uint32_t>(kPieces * kPieceWords))
+    throw std::runtime_error("memory that was filled with ones does not hold them: is it broken?");
+  return static_cast<double>(memory_.bytes()) / seconds / 1e9;
+}
+
+double MachineLimits::peak_gflop_per_s(const BackendOptions& options, Products products) const {
+  set_threads(options.threads);
+  const SpqrStripKernels& kernels = kernel_tables(isa_of(options.isa)).strips;
+  const bool int16 = products == Products::packed && options.activations == ActivationType::automatic &&
+                     kernels.peak_int16 != nullptr;
+  const auto peak = int16 ? kernels.peak_int16 : kernels.peak_f32;
+  std::atomic<std::int64_t> multiply_adds{0};
+  const double seconds =
+      seconds_of(kPeakPieces * threads(), [&](std::int64_t) { multiply_adds += peak(kPeakRounds); });
+  return 2 * static_cast<double>(multiply_adds) / seconds / 1e9;
+}
+
+MachineRates MachineLimits::measure(const BackendOptions& options, Products products) const {
+  const double read = read_gb_per_s(options.threads);
+  return {read, peak_gflop_per_s(options, products)};
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+MachineRates median(const std::vector<MachineRates>& rates) {
+  std::vector<double> read;
+  std::vector<double> peak;
+  for (const MachineRates& rate : rates) {
+    read.push_back(rate.read_gb_per_s);
+    peak.push_back(rate.peak_gflop_per_s);
+  }
+  return {median(read), median(peak)};
+}
+
+}  // namespace spqr

@@ -1,0 +1,42 @@
+// What this machine can do at most, measured: how fast it reads memory and how fast it multiplies. What
+// speeds are compared with, and measured in turn with them: machines that others use too are not equally fast
+// all the time.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "runtime/large_memory.h"
+
+namespace spqr {
+
+struct MachineRates {
+  double read_gb_per_s = 0;     // 1e9 bytes per second
+  double peak_gflop_per_s = 0;  // 1e9 additions and multiplications per second
+};
+
+// Which products the peak is of: what packed weights are multiplied with where activations are automatic, or
+// f32 in any case.
+enum class Products : std::uint8_t { packed, f32 };
+
+class MachineLimits {
+ public:
+  // Takes 512 MiB, far more than caches hold.
+  MachineLimits();
+
+  // One pass of all threads together through that memory, sequentially: about 20 ms.
+  double read_gb_per_s(int threads) const;
+  // About 5 ms of nothing but products on all threads, with the kernels of options.isa.
+  double peak_gflop_per_s(const BackendOptions& options, Products products) const;
+  // Both.
+  MachineRates measure(const BackendOptions& options, Products products) const;
+
+ private:
+  LargeMemory memory_;
+};
+
+// Of each rate; zeros where there are none.
+MachineRates median(const std::vector<MachineRates>& rates);
+double median(std::vector<double> values);
+
+}  // namespace spqr
