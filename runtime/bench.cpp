@@ -1,7 +1,10 @@
 #include "runtime/bench.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
 #include "runtime/stopwatch.h"
 
@@ -16,29 +19,77 @@ std::vector<std::int32_t> some_ids(std::int64_t count, std::int64_t vocab_size) 
   return ids;
 }
 
+SessionOptions with_profiler(SessionOptions options, ProfileBackend*& profiler) {
+  options.wrap_backend = [&profiler](std::unique_ptr<Backend> inner) {
+    auto outer = std::make_unique<ProfileBackend>(std::move(inner));
+    profiler = outer.get();
+    return outer;
+  };
+  return options;
+}
+
 }  // namespace
 
-BenchRow run_bench(Session& session, std::int64_t n_prompt, std::int64_t n_gen, std::int64_t repetitions,
-                   const StopCheck& stop) {
-  BenchRow row{n_prompt, n_gen, {}, 0};
-  const auto ids = some_ids(row.tokens(), session.config().vocab_size);
-  for (std::int64_t run = -1; run < repetitions; ++run) {
-    session.rewind(0);
-    double seconds = 0;
-    {
-      const Stopwatch watch(seconds);
-      if (n_prompt > 0) {
-        session.forward(ids, stop);
-      } else {
-        for (const std::int32_t& id : ids) session.forward({&id, 1}, stop);
-      }
-    }
-    if (run >= 0) row.seconds.push_back(seconds);
+double BenchResult::outside_products() const {
+  const auto products = profile.find(kProfiledLinears);
+  if (products == profile.end() || profile_seconds <= 0) return 0;
+  return 1 - products->second / profile_seconds;
+}
+
+Bench::Bench(SessionOptions options)
+    : options_(std::move(options)),
+      session_(with_profiler(options_, profiler_)),
+      ids_(some_ids(session_.context(), session_.config().vocab_size)) {}
+
+void Bench::require_room(const BenchTest& test) const {
+  if (test.longest() > session_.context()) {
+    throw std::runtime_error(fmt::format("a test of {} tokens does not fit the context of {}", test.longest(),
+                                         session_.context()));
   }
-  const double cache =
-      static_cast<double>(session.plan().needs.cache_per_token) * static_cast<double>(row.tokens() + 1) / 2;
-  row.bytes_per_token = static_cast<double>(session.bytes_per_token()) + cache;
-  return row;
+}
+
+void Bench::fill(std::int64_t depth, const StopCheck& stop) {
+  const std::span<const std::int32_t> ids(ids_);
+  const auto length = static_cast<std::size_t>(session_.length());
+  if (session_.length() < depth)
+    session_.forward(ids.subspan(length, static_cast<std::size_t>(depth) - length), stop);
+}
+
+double Bench::run_once(const BenchTest& test, const StopCheck& stop) {
+  const std::span<const std::int32_t> ids(ids_);
+  const auto prompt =
+      ids.subspan(static_cast<std::size_t>(test.n_depth), static_cast<std::size_t>(test.n_prompt));
+  double seconds = 0;
+  {
+    const Stopwatch watch(seconds);
+    if (!prompt.empty()) session_.forward(prompt, stop);
+    for (std::int64_t at = session_.length(); at < test.longest(); ++at)
+      session_.forward(ids.subspan(static_cast<std::size_t>(at), 1), stop);
+  }
+  return seconds;
+}
+
+BenchResult Bench::run(const BenchTest& test, std::int64_t repetitions, const MachineLimits& limits,
+                       const StopCheck& stop) {
+  require_room(test);
+  fill(test.n_depth, stop);
+  const BackendOptions backend{options_.threads, options_.activations, options_.isa};
+  BenchResult result;
+  std::vector<MachineRates> rates;
+  for (std::int64_t run = -1; run < repetitions; ++run) {
+    session_.rewind(test.n_depth);
+    const double seconds = run_once(test, stop);
+    if (run < 0) continue;
+    result.seconds.push_back(seconds);
+    rates.push_back(limits.measure(backend, Products::packed));
+  }
+  result.limits = median(rates);
+  result.work = work_of(session_, test, options_.batch);
+  session_.rewind(test.n_depth);
+  profiler_->start();
+  result.profile_seconds = run_once(test, stop);
+  result.profile = profiler_->stop();
+  return result;
 }
 
 double mean(const std::vector<double>& values) {

@@ -1,26 +1,53 @@
-// Speed of prompts and of decoding, repeated.
+// Speed of prompts and of decoding, repeated, beside what the machine can do in the same minute.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "runtime/bench_work.h"
+#include "runtime/machine_limits.h"
+#include "runtime/profile_backend.h"
 #include "runtime/session.h"
 
 namespace spqr {
 
-// One test: n_prompt tokens evaluated at once (n_gen 0), or n_gen tokens one after the other (n_prompt 0).
-struct BenchRow {
-  std::int64_t n_prompt = 0;
-  std::int64_t n_gen = 0;
+struct BenchResult {
   std::vector<double> seconds;  // of each repetition
-  double bytes_per_token = 0;   // weights and KV cache read for one token, the mean over the tokens
-  std::int64_t tokens() const { return n_prompt + n_gen; }
+  Work work;                    // of one
+  MachineRates limits;          // medians of what was measured after each repetition
+  Profile profile;              // of one more run
+  double profile_seconds = 0;   // what that run took, all in all
+
+  // Of the time of that run what was not in matrix products.
+  double outside_products() const;
 };
 
-// Tokens are random but always the same. A warm-up run comes first and is not counted. Throws
-// Interrupted where `stop` says so.
-BenchRow run_bench(Session& session, std::int64_t n_prompt, std::int64_t n_gen, std::int64_t repetitions,
-                   const StopCheck& stop);
+// Sessions of one set of options, in which tests are run.
+class Bench {
+ public:
+  // Throws what Session throws.
+  explicit Bench(SessionOptions options);
+
+  const Session& session() const { return session_; }
+  const SessionOptions& options() const { return options_; }
+
+  // Throws std::runtime_error where the test does not fit the context.
+  void require_room(const BenchTest& test) const;
+  // Tokens are random but always the same, each position has its own. A warm-up run comes first and is not
+  // counted. Throws as require_room() does, and Interrupted where `stop` says so.
+  BenchResult run(const BenchTest& test, std::int64_t repetitions, const MachineLimits& limits,
+                  const StopCheck& stop);
+
+ private:
+  void fill(std::int64_t depth, const StopCheck& stop);
+  // Seconds of the test, the sequence being as long as its depth.
+  double run_once(const BenchTest& test, const StopCheck& stop);
+
+  SessionOptions options_;
+  ProfileBackend* profiler_ = nullptr;  // between the session's model and its backend
+  Session session_;
+  std::vector<std::int32_t> ids_;  // of all positions
+};
 
 double mean(const std::vector<double>& values);
 // Of a sample (n - 1); 0 for fewer than two values.

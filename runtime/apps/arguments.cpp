@@ -16,7 +16,7 @@ namespace {
 
 // llama.cpp's names: those of several letters behind one dash, which option parsers read as a bundle of
 // one-letter options, and second names of what has one here.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kLongNames{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kLongNames{{
     {"-cnv", "--conversation"},
     {"-no-cnv", "--no-conversation"},
     {"-st", "--single-turn"},
@@ -24,6 +24,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kLongNam
     {"-sysf", "--system-prompt-file"},
     {"-ctk", "--cache-type-k"},
     {"-ctv", "--cache-type-v"},
+    {"-pg", "--prompt-gen"},
     {"-ngl", "--gpu-layers"},
     {"--n-gpu-layers", "--gpu-layers"},
     {"--n-predict", "--predict"},

@@ -48,9 +48,14 @@ CacheType cache_type(const std::string& name) {
 }
 
 SessionOptions session_options(const cxxopts::ParseResult& parsed) {
-  SessionOptions options;
   if (parsed.count("model") == 0) throw UsageError("no model; give one with -m FILE");
+  SessionOptions options = options_without_model(parsed);
   options.model = parsed["model"].as<std::string>();
+  return options;
+}
+
+SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
+  SessionOptions options;
   options.context = none_or_more(parsed, "ctx-size");
   options.batch = positive(parsed, "batch-size", 65536);
   options.threads = thread_count(parsed);

@@ -15,6 +15,8 @@ void add_session_options(
         "tokens of context; 0: the smallest of the model's maximum, 4096 and what fits memory");
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
+// The same for what needs no model.
+SessionOptions options_without_model(const cxxopts::ParseResult& parsed);
 
 // "f32", "f16" or "q8_0", or UsageError.
 CacheType cache_type(const std::string& name);

@@ -1,138 +1,90 @@
-// spqr-bench: prompt and decoding speed beside the read bandwidth of the same run.
+// spqr-bench: speed of a model's prompts and decoding, or of single operations, beside what the machine can
+// do.
 #include <fmt/core.h>
 
-#include <chrono>
-#include <ctime>
-#include <nlohmann/json.hpp>
-#include <thread>
-
-#include "models/json.h"
-#include "runtime/apps/session_options.h"
-#include "runtime/bandwidth.h"
-#include "runtime/bench.h"
+#include "runtime/apps/bench_options.h"
+#include "runtime/apps/bench_rows.h"
+#include "runtime/apps/bench_table.h"
 
 namespace {
 
 using namespace spqr;
 
-void add_bench_options(cxxopts::Options& options) {
-  options.add_options()("p,n-prompt", "tokens of the prompt test; 0: none",
-                        cxxopts::value<std::int64_t>()->default_value("512"))(
-      "n,n-gen", "tokens of the decoding test; 0: none",
-      cxxopts::value<std::int64_t>()->default_value("128"))(
-      "r,repetitions", "of each test", cxxopts::value<std::int64_t>()->default_value("5"))(
-      "o,output", "md or json", cxxopts::value<std::string>()->default_value("md"));
-}
+// Prints rows as they come.
+class Report {
+ public:
+  explicit Report(BenchTable table) : table_(std::move(table)) {}
 
-std::int64_t parameters(const SpqrFile& file) {
-  std::int64_t count = 0;
-  for (const SpqrFileModule& module : file.modules()) count += module.linear.m() * module.linear.n();
-  return count;
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-// llama-bench's field names, and ours at the end.
-nlohmann::json to_json(const Session& session, const BenchRow& row, const SessionOptions& options,
-                       double bandwidth) {
-  std::vector<double> rates;
-  std::vector<std::int64_t> nanoseconds;
-  for (const double seconds : row.seconds) {
-    rates.push_back(static_cast<double>(row.tokens()) / seconds);
-    nanoseconds.push_back(static_cast<std::int64_t>(seconds * 1e9));
+  // False: nobody reads them any more.
+  bool add(const BenchRow& row) {
+    ++rows_;
+    return print(table_.add(row));
   }
-  const int threads =
-      options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
-  nlohmann::json object = {{"build_version", SPQR_VERSION},
-                           {"backends", session.backend_name()},
-                           {"model_filename", options.model.string()},
-                           {"model_type", session.config().model_type},
-                           {"model_size", session.file().file_bytes()},
-                           {"model_n_params", parameters(session.file())},
-                           {"n_batch", options.batch},
-                           {"n_threads", threads},
-                           {"activations", name_of(options.activations)},
-                           {"type_k", name_of(options.cache_types.k)},
-                           {"type_v", name_of(options.cache_types.v)},
-                           {"use_mmap", options.mmap},
-                           {"n_prompt", row.n_prompt},
-                           {"n_gen", row.n_gen},
-                           {"test_time", utc_now()},
-                           {"avg_ns", static_cast<std::int64_t>(mean(row.seconds) * 1e9)},
-                           {"stddev_ns", static_cast<std::int64_t>(standard_deviation(row.seconds) * 1e9)},
-                           {"avg_ts", mean(rates)},
-                           {"stddev_ts", standard_deviation(rates)},
-                           {"samples_ns", nanoseconds},
-                           {"samples_ts", rates},
-                           {"read_bandwidth_gb_per_s", bandwidth}};
-  if (row.n_gen > 0) {
-    object["bytes_per_token"] = static_cast<std::int64_t>(row.bytes_per_token);
-    object["gb_per_s"] = mean(rates) * row.bytes_per_token / 1e9;
+  void end() { print(table_.end()); }
+  bool empty() const { return rows_ == 0; }
+
+ private:
+  BenchTable table_;
+  int rows_ = 0;
+};
+
+void measure_models(const BenchRequest& request, const MachineLimits& limits, Report& report) {
+  for (const SessionOptions& options : request.sessions) {
+    Bench bench(options);
+    for (const BenchTest& test : request.tests) bench.require_room(test);
+    for (const BenchTest& test : request.tests) {
+      const BenchResult result = bench.run(test, request.repetitions, limits, interrupted);
+      if (!report.add(model_row(bench, test, result))) return;
+    }
   }
-  return object;
 }
 
-std::string markdown(const nlohmann::json& rows) {
-  std::string text = fmt::format(
-      "| model | size | params | backend | threads | test | tokens/s | GB/s | of {:.1f} GB/s read |\n",
-      rows.empty() ? 0.0 : rows[0]["read_bandwidth_gb_per_s"].get<double>());
-  text += "|---|---|---|---|---|---|---|---|---|\n";
-  for (const auto& row : rows) {
-    const bool decode = row["n_gen"].get<std::int64_t>() > 0;
-    const std::string test = decode ? fmt::format("tg{}", row["n_gen"].get<std::int64_t>())
-                                    : fmt::format("pp{}", row["n_prompt"].get<std::int64_t>());
-    const double gb = decode ? row["gb_per_s"].get<double>() : 0;
-    text += fmt::format(
-        "| {} | {} | {:.2f} M | {} | {} | {} | {:.2f} +- {:.2f} | {} | {} |\n",
-        row["model_type"].get<std::string>(), human_bytes(row["model_size"].get<std::size_t>()),
-        row["model_n_params"].get<double>() / 1e6, row["backends"].get<std::string>(),
-        row["n_threads"].get<int>(), test, row["avg_ts"].get<double>(), row["stddev_ts"].get<double>(),
-        decode ? fmt::format("{:.2f}", gb) : "",
-        decode ? fmt::format("{:.0f} %", 100 * gb / row["read_bandwidth_gb_per_s"].get<double>()) : "");
+void measure_operations(const BenchRequest& request, const MachineLimits& limits, Report& report) {
+  for (const SessionOptions& on : request.sessions) {
+    const BackendOptions options{on.threads, on.activations, on.isa};
+    const std::unique_ptr<Backend> backend = make_backend(on.backend, options);
+    for (OperationCase what : request.operations) {
+      what.cache_types = on.cache_types;
+      const OperationResult result =
+          run_operation(what, *backend, options, request.repetitions, limits, interrupted);
+      if (!(result.relative_error <= result.tolerance)) {
+        throw std::runtime_error(
+            fmt::format("{} is off by {:.2e} of what the reference computes, more than {:.2e}",
+                        name_of(what.operation), result.relative_error, result.tolerance));
+      }
+      if (!report.add(operation_row(what, backend->name(), on, result))) return;
+    }
   }
-  return text;
 }
 
 int run(const cxxopts::ParseResult& parsed) {
-  SessionOptions options = session_options(parsed);
-  const std::int64_t n_prompt = none_or_more(parsed, "n-prompt");
-  const std::int64_t n_gen = none_or_more(parsed, "n-gen");
-  const std::int64_t repetitions = positive(parsed, "repetitions", 1000);
-  const auto output = parsed["output"].as<std::string>();
-  if (output != "md" && output != "json")
-    throw UsageError(fmt::format("-o is '{}', expected md or json", output));
-  if (n_prompt == 0 && n_gen == 0) throw UsageError("-p 0 and -n 0: nothing to measure");
-  const std::int64_t longest = std::max(n_prompt, n_gen);
-  if (options.context == 0) options.context = longest;
-  if (options.context < longest)
-    throw UsageError(fmt::format("-c {} is too small for a test of {} tokens", options.context, longest));
+  const BenchRequest request = bench_request(parsed);
   install_interrupt_handler();
-
-  const double bandwidth = read_bandwidth_gb_per_s(options.threads);
-  Session session(options);
-  nlohmann::json rows = nlohmann::json::array();
-  if (n_prompt > 0)
-    rows.push_back(
-        to_json(session, run_bench(session, n_prompt, 0, repetitions, interrupted), options, bandwidth));
-  if (n_gen > 0)
-    rows.push_back(
-        to_json(session, run_bench(session, 0, n_gen, repetitions, interrupted), options, bandwidth));
-  print(output == "json" ? fmt::format("{}\n", to_text(rows, 1)) : markdown(rows));
-  return kExitGood;
+  const bool operations = !request.operations.empty();
+  Report report(BenchTable(request.format, operations ? operation_columns(request) : model_columns(request)));
+  int status = kExitGood;
+  try {
+    const MachineLimits limits;
+    operations ? measure_operations(request, limits, report) : measure_models(request, limits, report);
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "spqr-bench: interrupted; rows that were measured are complete\n");
+    status = terminated() != 0 ? terminated() : kExitInterrupted;
+  } catch (...) {
+    if (!report.empty()) report.end();
+    throw;
+  }
+  report.end();
+  return status;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  cxxopts::Options options("spqr-bench", "Measures prompt and decoding speed.");
-  spqr::add_session_options(options);
-  add_bench_options(options);
+  cxxopts::Options options(
+      "spqr-bench",
+      "Measures the speed of a model, or of single operations (--op).\n"
+      "A LIST is values such as 1,2,4, and of numbers also ranges such as 1-8, 128-512+128 and\n"
+      "1-8*2. Every combination is measured.");
+  spqr::add_bench_options(options);
   return spqr::run_tool(argc, argv, options, run);
 }

@@ -102,10 +102,6 @@ TEST_CASE("wrong usage is one sentence and status 2") {
   check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "-f", "y"}, 2, "--tokens");
   check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "-c", "64"}, 2, "--ctx-size");
   check_refused("spqr-perplexity", {"-m", model, "--tokens", "x", "--windows", "1"}, 2, "--windows");
-  check_refused("spqr-bench", {"-m", model, "-p", "0", "-n", "0"}, 2, "nothing to measure");
-  check_refused("spqr-bench", {"-m", model, "-o", "xml"}, 2, "xml");
-  check_refused("spqr-bench", {"-m", model, "-r", "0"}, 2, "repetitions is 0");
-  check_refused("spqr-bench", {"-m", model, "-p", "128", "-c", "64"}, 2, "-c 64 is too small");
   check_refused("spqr-quantize", {model, "out.spqr", "-t", "-2"}, 2, "threads is -2");
   check_refused("spqr-quantize", {model, "out.spqr", "--documents", "1-2"}, 2, "--calibration");
 }
@@ -129,15 +125,6 @@ TEST_CASE("a prompt from a file loses its last newline, and only that") {
   CHECK(expected.starts_with("Once\n"));
   CHECK(run("spqr-run", models().greedy({"-f", models().write("prompt", "Once\n\n"), "-n", "3"})).out ==
         expected);
-}
-
-TEST_CASE("a file whose name is no UTF-8 is measured like any other") {
-  const std::string name = models().write("caf\xe9", read_bytes(models().stories()));
-  const Finished bench = run("spqr-bench", {"-m", name, "-p", "4", "-n", "0", "-r", "1", "-o", "json"});
-  CAPTURE(bench.err);
-  CHECK(bench.status == 0);
-  const auto file = nlohmann::json::parse(bench.out)[0]["model_filename"].get<std::string>();
-  CHECK(file.ends_with("caf\ufffd"));
 }
 
 TEST_CASE("a prompt that does not fit is refused before it is shown") {
@@ -335,43 +322,6 @@ TEST_CASE("spqr-perplexity of a text prints running values and the final one") {
   check_refused("spqr-perplexity",
                 {"-m", models().stories(), "-f", models().write("short.txt", "Hi"), "-c", "64"}, 1,
                 "less than one window of 64");
-}
-
-TEST_CASE("spqr-bench prints rows with llama-bench's names, and a table") {
-  const Arguments few{"-m", models().stories(), "-p", "32", "-n", "8", "-r", "2", "-t", "2"};
-  Arguments json = few;
-  json.insert(json.end(), {"-o", "json"});
-  const Finished result = run("spqr-bench", json);
-  CHECK(result.status == 0);
-  const auto rows = nlohmann::json::parse(result.out);
-  REQUIRE(rows.size() == 2);
-  CHECK(rows[0].at("n_prompt") == 32);
-  CHECK(rows[0].at("n_gen") == 0);
-  CHECK(rows[1].at("n_prompt") == 0);
-  CHECK(rows[1].at("n_gen") == 8);
-  for (const auto& row : rows) {
-    CHECK(row.at("n_threads") == 2);
-    CHECK(row.at("model_size") == std::filesystem::file_size(models().stories()));
-    CHECK(row.at("avg_ts").get<double>() > 0);
-    CHECK(row.at("stddev_ts").get<double>() >= 0);
-    CHECK(row.at("samples_ts").size() == 2);
-    CHECK(row.at("samples_ns").size() == 2);
-    CHECK(row.at("read_bandwidth_gb_per_s").get<double>() > 0);
-    for (const std::string key : {"model_filename", "model_type", "model_n_params", "n_batch", "type_k",
-                                  "type_v", "avg_ns", "stddev_ns", "test_time"}) {
-      CHECK_MESSAGE(row.contains(key), key);
-    }
-  }
-  CHECK(rows[1].at("gb_per_s").get<double>() > 0);
-  // Every weight is read once for a token; of the embedding one row.
-  const double bytes = rows[1].at("bytes_per_token").get<double>();
-  CHECK(bytes > 0.9 * static_cast<double>(std::filesystem::file_size(models().stories())));
-  CHECK(bytes < 1.2 * static_cast<double>(std::filesystem::file_size(models().stories())));
-
-  const Finished table = run("spqr-bench", few);
-  CHECK(table.status == 0);
-  CHECK(contains(table.out, "| pp32 |"));
-  CHECK(contains(table.out, "| tg8 |"));
 }
 
 }  // namespace spqr

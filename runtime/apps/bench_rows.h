@@ -1,0 +1,23 @@
+// Measurements of spqr-bench as rows of its table.
+#pragma once
+
+#include <vector>
+
+#include "runtime/apps/bench_options.h"
+#include "runtime/apps/bench_table.h"
+#include "runtime/bench.h"
+#include "runtime/operation_bench.h"
+
+namespace spqr {
+
+// llama-bench's names, and ours at the end.
+BenchRow model_row(const Bench& bench, const BenchTest& test, const BenchResult& result);
+// backend: its name.
+BenchRow operation_row(const OperationCase& what, std::string_view backend, const SessionOptions& on,
+                       const OperationResult& result);
+
+// Of md: what says what was measured, options that were given several values, and the results.
+std::vector<BenchColumn> model_columns(const BenchRequest& request);
+std::vector<BenchColumn> operation_columns(const BenchRequest& request);
+
+}  // namespace spqr

@@ -1,0 +1,175 @@
+// Products with packed and with f16 weights, for operation_bench.
+#include <cstring>
+#include <random>
+#include <span>
+
+#include "kernels/half.h"
+#include "kernels/threads.h"
+#include "runtime/large_memory.h"
+#include "runtime/synthetic.h"
+#include "runtime/timed_operation.h"
+
+namespace spqr {
+namespace {
+
+constexpr std::uint64_t kWeightSeed = 1;
+constexpr std::uint64_t kInputSeed = 2;
+
+// The same array several times, each at a multiple of 64 bytes.
+template <typename Value>
+class Copies {
+ public:
+  Copies(const std::vector<Value>& original, std::int64_t count)
+      : size_(original.size()),
+        stride_((size_ * sizeof(Value) + 63) / 64 * 64),
+        memory_(static_cast<std::size_t>(count) * stride_) {
+    parallel_for(count, [&](std::int64_t copy) {
+      if (size_ > 0) std::memcpy(at(copy), original.data(), size_ * sizeof(Value));
+    });
+  }
+  std::span<const Value> operator[](std::int64_t copy) const {
+    return {reinterpret_cast<const Value*>(at(copy)), size_};
+  }
+
+ private:
+  std::byte* at(std::int64_t copy) const { return memory_.data() + static_cast<std::size_t>(copy) * stride_; }
+
+  std::size_t size_;
+  std::size_t stride_;
+  LargeMemory memory_;
+};
+
+class Weights {
+ public:
+  virtual ~Weights() = default;
+  virtual std::int64_t copies() const = 0;
+  virtual LinearGroup operator[](std::int64_t copy) const = 0;
+};
+
+class PackedWeights final : public Weights {
+ public:
+  explicit PackedWeights(const OperationCase& what)
+      : PackedWeights(pack(random_parts(what.format, what.m, what.n, what.outlier_share, kWeightSeed))) {}
+  std::int64_t copies() const override { return copies_; }
+  LinearGroup operator[](std::int64_t copy) const override {
+    const SpqrMatrix view{format_, m_, n_, factor_, dense_[copy], row_offsets_[copy], col_vals_[copy]};
+    return {.members = {{.weight = view, .bias = {}}}, .perm = {}};
+  }
+
+ private:
+  explicit PackedWeights(const PackedMatrix& matrix)
+      : format_(matrix.format),
+        m_(matrix.m),
+        n_(matrix.n),
+        factor_(matrix.factor),
+        copies_(copies_of(matrix.view().bytes())),
+        dense_(matrix.dense, copies_),
+        row_offsets_(matrix.row_offsets, copies_),
+        col_vals_(matrix.col_vals, copies_) {}
+
+  SpqrFormat format_;
+  std::int64_t m_;
+  std::int64_t n_;
+  float factor_;
+  std::int64_t copies_;
+  Copies<std::byte> dense_;
+  Copies<std::uint32_t> row_offsets_;
+  Copies<std::uint32_t> col_vals_;
+};
+
+class DenseWeights final : public Weights {
+ public:
+  explicit DenseWeights(const OperationCase& what)
+      : m_(what.m),
+        n_(what.n),
+        copies_(copies_of(2 * static_cast<std::size_t>(m_ * n_))),
+        values_(random_values(m_, n_), copies_) {}
+  std::int64_t copies() const override { return copies_; }
+  LinearGroup operator[](std::int64_t copy) const override {
+    return {.members = {{.weight = TensorView{values_[copy].data(), DType::f16, {m_, n_}}, .bias = {}}},
+            .perm = {}};
+  }
+
+ private:
+  static std::vector<std::uint16_t> random_values(std::int64_t m, std::int64_t n) {
+    std::vector<std::uint16_t> values(static_cast<std::size_t>(m * n));
+    parallel_for(m, [&](std::int64_t row) {
+      std::mt19937_64 random(kWeightSeed + static_cast<std::uint64_t>(row));
+      std::uniform_real_distribution<float> uniform(-0.03F, 0.03F);
+      std::vector<float> wide(static_cast<std::size_t>(n));
+      for (float& value : wide) value = uniform(random);
+      f32_to_f16(wide.data(), values.data() + row * n, wide.size());
+    });
+    return values;
+  }
+
+  std::int64_t m_;
+  std::int64_t n_;
+  std::int64_t copies_;
+  Copies<std::uint16_t> values_;
+};
+
+std::unique_ptr<Weights> make_weights(const OperationCase& what) {
+  if (is_packed(what.operation)) return std::make_unique<PackedWeights>(what);
+  return std::make_unique<DenseWeights>(what);
+}
+
+class TimedProduct final : public TimedOperation {
+ public:
+  TimedProduct(const OperationCase& what, Backend& backend)
+      : backend_(backend),
+        weights_(make_weights(what)),
+        x_(backend, what.tokens, what.n, kInputSeed),
+        y_(backend, what.tokens, what.m) {
+    for (std::int64_t copy = 0; copy < weights_->copies(); ++copy)
+      placed_.push_back(backend.place((*weights_)[copy]));
+  }
+
+  std::int64_t copies() const override { return weights_->copies(); }
+
+  Work work() const override {
+    const Matrix x = x_.matrix();
+    const Matrix y = y_.matrix();
+    const auto values = static_cast<double>(x.rows * (x.cols + y.cols));
+    return {
+        .bytes = static_cast<double>(placed_[0].bytes()) + sizeof(float) * values,
+        .flop = 2 * static_cast<double>(x.rows) * static_cast<double>(x.cols) * static_cast<double>(y.cols)};
+  }
+
+  void run(std::int64_t copy) override {
+    multiply(backend_, y_, placed_[static_cast<std::size_t>(copy)], x_);
+  }
+
+  std::vector<float> result(const std::vector<std::int64_t>& tokens) const override {
+    return y_.copy(backend_, tokens).download();
+  }
+
+  std::vector<float> compute(Backend& other, const std::vector<std::int64_t>& tokens) const override {
+    const BackendRows x = x_.copy(other, tokens);
+    const BackendRows y(other, x.matrix().rows, y_.matrix().cols);
+    multiply(other, y, other.place((*weights_)[0]), x);
+    return y.download();
+  }
+
+ private:
+  static void multiply(Backend& backend, const BackendRows& y, const LinearGroup& weight,
+                       const BackendRows& x) {
+    const Matrix of_y = y.matrix();
+    backend.linear_group({&of_y, 1}, weight, x.matrix(), nullptr);
+  }
+
+  Backend& backend_;
+  std::unique_ptr<Weights> weights_;
+  std::vector<LinearGroup> placed_;  // a copy each
+  BackendRows x_;                    // (tokens, n)
+  BackendRows y_;                    // (tokens, m)
+};
+
+}  // namespace
+
+std::unique_ptr<TimedOperation> make_timed_product(const OperationCase& what, Backend& backend) {
+  if (is_packed(what.operation)) validate(what.format);
+  return std::make_unique<TimedProduct>(what, backend);
+}
+
+}  // namespace spqr
