@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::int64_t kPieceWords = 256 * 1024;  // 1 MiB
 constexpr std::int64_t kPieces = 512;
+constexpr std::size_t kBytes = kPieces * kPieceWords * sizeof(std::uint32_t);
 // Of products: a piece is about 160 microseconds, so that threads end together whenever they began.
 constexpr std::int64_t kPeakRounds = 64 * 1024;
 constexpr std::int64_t kPeakPieces = 32;  // of each thread
@@ -30,15 +31,15 @@ double seconds_of(std::int64_t count, const Body& body) {
 
 }  // namespace
 
-MachineLimits::MachineLimits() : memory_(kPieces * kPieceWords * sizeof(std::uint32_t)) {
-  auto* words = reinterpret_cast<std::uint32_t*>(memory_.data());
+MachineLimits::MachineLimits() : memory_(allocate_host_memory(kBytes)) {
+  auto* words = static_cast<std::uint32_t*>(memory_.get());
   parallel_for(kPieces,
                [&](std::int64_t piece) { std::fill_n(words + piece * kPieceWords, kPieceWords, 1U); });
 }
 
 double MachineLimits::read_gb_per_s(int threads) const {
   set_threads(threads);
-  const auto* words = reinterpret_cast<const std::uint32_t*>(memory_.data());
+  const auto* words = static_cast<const std::uint32_t*>(memory_.get());
   const auto sum = best_kernel_tables().vectors.sum;
   std::atomic<std::uint32_t> total{0};
   const double seconds = seconds_of(
@@ -46,7 +47,7 @@ double MachineLimits::read_gb_per_s(int threads) const {
   // The sum is used, so that the pass cannot be left out.
   if (total != static_cast<std::uint32_t>(kPieces * kPieceWords))
     throw std::runtime_error("memory that was filled with ones does not hold them: is it broken?");
-  return static_cast<double>(memory_.bytes()) / seconds / 1e9;
+  return static_cast<double>(kBytes) / seconds / 1e9;
 }
 
 double MachineLimits::peak_gflop_per_s(const BackendOptions& options, Products products) const {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "runtime/large_memory.h"
+#include "kernels/host_memory.h"
 
 namespace spqr {
 
@@ -32,7 +32,7 @@ class MachineLimits {
   MachineRates measure(const BackendOptions& options, Products products) const;
 
  private:
-  LargeMemory memory_;
+  HostMemory memory_;
 };
 
 // Of each rate; zeros where there are none.

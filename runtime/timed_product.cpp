@@ -4,8 +4,8 @@
 #include <span>
 
 #include "kernels/half.h"
+#include "kernels/host_memory.h"
 #include "kernels/threads.h"
-#include "runtime/large_memory.h"
 #include "runtime/synthetic.h"
 #include "runtime/timed_operation.h"
 
@@ -22,7 +22,7 @@ class Copies {
   Copies(const std::vector<Value>& original, std::int64_t count)
       : size_(original.size()),
         stride_((size_ * sizeof(Value) + 63) / 64 * 64),
-        memory_(static_cast<std::size_t>(count) * stride_) {
+        memory_(allocate_host_memory(static_cast<std::size_t>(count) * stride_)) {
     parallel_for(count, [&](std::int64_t copy) {
       if (size_ > 0) std::memcpy(at(copy), original.data(), size_ * sizeof(Value));
     });
@@ -32,11 +32,13 @@ class Copies {
   }
 
  private:
-  std::byte* at(std::int64_t copy) const { return memory_.data() + static_cast<std::size_t>(copy) * stride_; }
+  std::byte* at(std::int64_t copy) const {
+    return static_cast<std::byte*>(memory_.get()) + static_cast<std::size_t>(copy) * stride_;
+  }
 
   std::size_t size_;
   std::size_t stride_;
-  LargeMemory memory_;
+  HostMemory memory_;
 };
 
 class Weights {
