@@ -13,7 +13,9 @@ Session::Session(const SessionOptions& options)
       available_(available_memory()),
       file_(SpqrFile::open(options.model, {.mmap = true, .verify = false})),
       logits_tokens_(options.logits_tokens) {
-  const ModelConfig config = parse_config(file_.info().config_json, options.model.string());
+  ModelConfig config = parse_config(file_.info().config_json, options.model.string());
+  if (options.beyond_maximum)
+    config.max_position_embeddings = std::max(config.max_position_embeddings, options.context);
   const std::int64_t context = std::min(options.context, config.max_position_embeddings);
   // No larger than what can be asked of it, or small contexts would pay for large batches.
   batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);

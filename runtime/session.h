@@ -28,6 +28,7 @@ struct SessionOptions {
   std::string isa = "auto";  // of the cpu backend
   // Tokens of KV cache, at most the model's maximum; 0: the smallest of that, 4096 and what fits
   std::int64_t context = 0;
+  bool beyond_maximum = false;     // context may be more than the model was made for: speed is measured
   std::int64_t batch = 512;        // tokens that one forward pass takes at most
   std::int64_t logits_tokens = 1;  // whose logits visit_logits() computes at once
   CacheTypes cache_types = {};

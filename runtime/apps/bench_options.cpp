@@ -208,6 +208,7 @@ class RequestReader {
     const auto one = parse_arguments(options, static_cast<int>(pointers.size()), pointers.data());
     SessionOptions result = operations_ ? options_without_model(one) : session_options(one);
     result.context = operations_ ? 0 : context();
+    result.beyond_maximum = true;
     return result;
   }
 

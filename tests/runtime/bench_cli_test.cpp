@@ -215,9 +215,12 @@ TEST_CASE("Ctrl-C ends spqr-bench with the rows that were measured") {
   CHECK(nlohmann::json::parse(lines[0]).at("n_gen") == 2);
 }
 
-TEST_CASE("a test that no context is large enough for is refused before anything is measured") {
-  check_refused("spqr-bench", {"-m", model().file(), "-p", "4,400", "-n", "0", "-d", "200"}, 1,
-                "a test of 600 tokens does not fit the context of 512");
+TEST_CASE("speed is measured beyond what the model was made for, but not beyond what memory holds") {
+  const Finished result =
+      bench({"-m", model().file(), "-p", "400", "-n", "0", "-d", "200", "-r", "1", "-o", "jsonl"});
+  CHECK_MESSAGE(result.status == 0, result.err);
+  CHECK(nlohmann::json::parse(result.out).at("n_depth") == 200);
+  check_refused("spqr-bench", {"-m", model().file(), "-p", "4", "-n", "0", "-c", "900000000"}, 1, "memory");
 }
 
 TEST_CASE("what fails after some rows leaves them printed") {
