@@ -19,6 +19,7 @@ struct OutlierPiece {
 
   void assign(const std::uint32_t* col_vals, std::uint32_t count) {
     alignas(64) std::uint16_t halves[kPiece];
+    prefetch(reinterpret_cast<const std::byte*>(col_vals), sizeof(*col_vals) * count);
     for (std::uint32_t i = 0; i < count; ++i) {
       columns[i] = col_vals[i] & 0xFFFFU;
       halves[i] = static_cast<std::uint16_t>(col_vals[i] >> 16);

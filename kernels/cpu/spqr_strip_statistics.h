@@ -141,6 +141,7 @@ inline void decode_groups(const SpqrMatrix& w, const SpqrLayout& layout, const B
   const SecondLevels second(w, block, format.beta2);
   const std::byte* group = block.statistics;
   for (std::int64_t i = 0; i < block.groups(); ++i, group += block.group_bytes) {
+    prefetch(group, block.group_bytes);
     decode_rows(group + layout.scale_codes_offset(kRows), format.scale_bits, second.of[i], format.beta2,
                 out.scale[i]);
     decode_rows(group + layout.zero_codes_offset(kRows), format.zero_bits, second.of[i] + 2, format.beta2,
@@ -156,6 +157,7 @@ void look_up_groups(const SpqrMatrix& w, const Block& block, BlockStatistics& ou
   const std::byte* group = block.statistics;
   const std::int64_t groups = block.groups();
   for (std::int64_t i = 0; i < groups; ++i, group += block.group_bytes) {
+    prefetch(group, block.group_bytes);
     look_up_rows<kBeta2>(group + kScales, second.of[i], out.scale[i]);
     look_up_rows<kBeta2>(group + kZeros, second.of[i] + 2, out.zero[i]);
   }
@@ -214,6 +216,7 @@ inline void decode_statistics(const SpqrMatrix& w, const SpqrLayout& layout, con
     std::memset(out.zero, 0, sizeof(out.zero[0]) * static_cast<std::size_t>(groups));
   }
   for (std::int64_t i = 0; i < groups; ++i, group += block.group_bytes) {
+    prefetch(group, block.group_bytes);
     if (format.quantized_statistics()) {
       decode_ragged_group(w, layout, group, block.height, out.scale[i], out.zero[i]);
     } else {
