@@ -63,6 +63,9 @@ FileBytes FileBytes::map(const std::filesystem::path& path) {
   const std::size_t size = file.size();
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd(), 0);
   if (address == MAP_FAILED) file.fail("cannot be mapped into memory");
+#if defined(MADV_HUGEPAGE)
+  ::madvise(address, size, MADV_HUGEPAGE);  // where the file system has them
+#endif
   result.owner_ = std::shared_ptr<const void>(
       address, [size](const void* mapped) { ::munmap(const_cast<void*>(mapped), size); });
   result.bytes_ = {static_cast<const std::byte*>(address), size};
