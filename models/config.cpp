@@ -1,8 +1,12 @@
 #include "models/config.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <stdexcept>
+#include <string_view>
 
 #include "models/config_members.h"
 #include "models/falcon_config.h"
@@ -13,33 +17,45 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kSupported =
-    "LlamaForCausalLM (llama), MistralForCausalLM (mistral), Qwen2ForCausalLM (qwen2), Qwen3ForCausalLM "
-    "(qwen3), FalconForCausalLM (falcon)";
+// Its current name first, then those that it had.
+struct Architecture {
+  std::string_view model_type;
+  std::array<std::string_view, 2> names;
+  std::array<std::string_view, 2> older_types;
+};
+constexpr std::array kArchitectures{
+    Architecture{"llama", {"LlamaForCausalLM", "LLaMAForCausalLM"}, {}},
+    Architecture{"mistral", {"MistralForCausalLM"}, {}}, Architecture{"qwen2", {"Qwen2ForCausalLM"}, {}},
+    Architecture{"qwen3", {"Qwen3ForCausalLM"}, {}},
+    Architecture{"falcon", {"FalconForCausalLM", "RWForCausalLM"}, {"RefinedWeb", "RefinedWebModel"}}};
+
+bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
+  return !name.empty() && std::ranges::find(names, name) != names.end();
+}
+
+std::string supported() {
+  std::vector<std::string> all;
+  for (const Architecture& known : kArchitectures)
+    all.push_back(fmt::format("{} ({})", known.names.front(), known.model_type));
+  return fmt::format("{}", fmt::join(all, ", "));
+}
 
 std::string model_type_of(const Members& members) {
-  std::string type = members.text_or("model_type", "");
+  const std::string type = members.text_or("model_type", "");
   std::string architecture;
   if (const Json* names = members.find("architectures");
       names != nullptr && names->is_array() && !names->empty()) {
     if (names->front().is_string()) architecture = names->front().get<std::string>();
   }
-  for (const char* known : {"llama", "mistral", "qwen2", "qwen3"}) {
-    if (type == known) return type;
-  }
-  for (const char* falcon : {"falcon", "RefinedWeb", "RefinedWebModel"}) {
-    if (type == falcon) return "falcon";
-  }
-  if (type.empty()) {
-    if (architecture == "LlamaForCausalLM" || architecture == "LLaMAForCausalLM") return "llama";
-    if (architecture == "MistralForCausalLM") return "mistral";
-    if (architecture == "Qwen2ForCausalLM") return "qwen2";
-    if (architecture == "Qwen3ForCausalLM") return "qwen3";
-    if (architecture == "FalconForCausalLM" || architecture == "RWForCausalLM") return "falcon";
-    if (architecture.empty()) members.fail("neither model_type nor architectures says what model this is");
+  if (type.empty() && architecture.empty())
+    members.fail("neither model_type nor architectures says what model this is");
+  for (const Architecture& known : kArchitectures) {
+    const bool is_it = type.empty() ? is_one_of(architecture, known.names)
+                                    : type == known.model_type || is_one_of(type, known.older_types);
+    if (is_it) return std::string(known.model_type);
   }
   members.fail(fmt::format("architecture '{}' is not supported; supported: {}",
-                           architecture.empty() ? type : architecture, kSupported));
+                           architecture.empty() ? type : architecture, supported()));
 }
 
 void refuse_quantized(const Members& members) {
@@ -228,6 +244,11 @@ void read_llama(const Members& members, ModelConfig& config) {
 }
 
 }  // namespace
+
+std::string architecture_name(const ModelConfig& config) {
+  const auto known = std::ranges::find(kArchitectures, config.model_type, &Architecture::model_type);
+  return std::string(known->names.front());
+}
 
 ModelConfig parse_config(const std::string& json, const std::string& where) {
   const Json object = parse_json_strict(json, where);

@@ -54,6 +54,9 @@ struct ModelConfig {
 // sentence; `where` names the file in it.
 ModelConfig parse_config(const std::string& json, const std::string& where);
 
+// What transformers calls the causal language model of a configuration that parse_config made.
+std::string architecture_name(const ModelConfig& config);
+
 // inverse_frequency (head_dim / 2) with the configured scaling (transformers' ROPE_INIT_FUNCTIONS), in f32 as
 // there.
 std::vector<float> rope_inverse_frequency(const ModelConfig& config);

@@ -7,10 +7,14 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 
 #include "kernels/half.h"
+#include "models/current_config.h"
+#include "models/fused_qkv.h"
 #include "models/json.h"
 #include "models/output_file.h"
 #include "models/spqr_file.h"
@@ -75,6 +79,52 @@ std::vector<ExportTensor> tensors_of(const SpqrFile& file) {
   return tensors;
 }
 
+// Rows of Falcon's query_key_value, put together again from those of q_proj, k_proj and v_proj.
+struct FusedTensor {
+  struct Part {
+    ExportTensor tensor;
+    std::vector<std::int64_t> heads;  // where they are among those of the fused tensor
+  };
+  std::vector<Part> parts;
+  std::size_t head_size = 0;  // elements
+
+  std::vector<float> values() const {
+    std::size_t heads = 0;
+    for (const Part& part : parts) heads += part.heads.size();
+    std::vector<float> fused(heads * head_size);
+    for (const Part& part : parts) {
+      const std::vector<float> rows = part.tensor.values();
+      for (std::size_t i = 0; i < part.heads.size(); ++i)
+        std::copy_n(rows.data() + i * head_size, head_size,
+                    fused.data() + static_cast<std::size_t>(part.heads[i]) * head_size);
+    }
+    return fused;
+  }
+};
+
+// Of a Falcon, as its checkpoints have it; others are left alone.
+std::vector<ExportTensor> with_fused_qkv(std::vector<ExportTensor> tensors, const ModelConfig& config) {
+  std::vector<ExportTensor> whole;
+  std::map<std::string, FusedTensor> fused;
+  for (ExportTensor& tensor : tensors) {
+    std::optional<QkvPart> part = qkv_part(config, QkvOrder::by_kv_head, tensor.name);
+    if (!part) {
+      whole.push_back(std::move(tensor));
+      continue;
+    }
+    FusedTensor& into = fused[part->fused];
+    into.head_size = tensor.elements() / part->heads.size();
+    into.parts.push_back({std::move(tensor), std::move(part->heads)});
+  }
+  for (const auto& [name, tensor] : fused) {
+    std::vector<std::int64_t> shape = tensor.parts.front().tensor.shape;
+    shape.front() = 0;
+    for (const FusedTensor::Part& part : tensor.parts) shape.front() += part.tensor.shape.front();
+    whole.push_back({name, shape, [tensor] { return tensor.values(); }});
+  }
+  return whole;
+}
+
 std::vector<std::uint16_t> as_f16(const ExportTensor& tensor) {
   const std::vector<float> values = tensor.values();
   std::vector<std::uint16_t> halves(values.size());
@@ -126,10 +176,10 @@ std::vector<std::string> write_tokenizer(const TokenizerFiles& files, const fs::
   return {"the model has no tokenizer in Hugging Face's format: the directory has none"};
 }
 
-std::string dense_config(const std::string& config_json) {
-  nlohmann::json config = parse_json_strict(config_json, "config");
+std::string dense_config(const std::string& config_json, const std::string& where) {
+  nlohmann::json config = nlohmann::json::parse(current_config_json(config_json, where));
+  config.erase("dtype");  // the newer name of the other
   config["torch_dtype"] = "float16";
-  if (config.contains("dtype")) config["dtype"] = "float16";
   return to_text(config, 2) + "\n";
 }
 
@@ -151,14 +201,15 @@ std::vector<std::string> export_hf_dense(const fs::path& path, const fs::path& d
   std::error_code error;
   if (fs::exists(out, error) && !(fs::is_directory(out, error) && fs::is_empty(out, error)))
     throw std::runtime_error(fmt::format("{}: is there already; export to a new directory", out.string()));
-  const std::vector<ExportTensor> tensors = tensors_of(file);
+  const std::vector<ExportTensor> tensors =
+      with_fused_qkv(tensors_of(file), parse_config(file.info().config_json, path.string()));
   require_room(plan_export(tensors), out);
   const fs::path partial = out.string() + ".partial";
   fs::remove_all(partial);
   std::vector<std::string> warnings;
   try {
     fs::create_directories(partial);
-    write_text(dense_config(file.info().config_json), partial / "config.json");
+    write_text(dense_config(file.info().config_json, path.string()), partial / "config.json");
     warnings = write_tokenizer(file.info().tokenizer_files, partial);
     write_safetensors(tensors, partial / "model.safetensors");
     rename_file(partial, out);
