@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -72,6 +73,13 @@ class Chat {
   };
   static const Command kCommands[];
 
+  int talk(const ChatOptions& options);
+  // The exit status where the process is to end, else 0. A terminal that is gone counts as the SIGHUP that
+  // tells of it, which may come later.
+  int ended() const {
+    if (terminated() != 0) return terminated();
+    return terminal_ && isatty(STDIN_FILENO) != 1 ? 128 + SIGHUP : 0;
+  }
   void say(const std::string& text);
   template <typename Ask>
   void answer(Ask ask);
@@ -129,6 +137,16 @@ const Chat::Command Chat::kCommands[] = {
 };
 
 int Chat::run(const ChatOptions& options) {
+  try {
+    return talk(options);
+  } catch (const std::exception&) {
+    const int status = ended();  // which is why it could not be written
+    if (status == 0) throw;
+    return status;
+  }
+}
+
+int Chat::talk(const ChatOptions& options) {
   if (terminal_)
     notice("/help lists the commands; a line that ends in \\ goes on, \"\"\" begins and ends several");
   if (!options.first_message.empty()) say(options.first_message);
@@ -136,11 +154,14 @@ int Chat::run(const ChatOptions& options) {
   Input input;
   while (!leaving_ && !(options.single_turn && answered_)) {
     forget_interrupt();
-    if (terminated() != 0) return terminated();
+    if (const int status = ended(); status != 0) return status;
     const Typed typed = read_message(input);
+    if (const int status = ended(); status != 0) {
+      if (terminal_) print("\n");
+      return status;
+    }
     if (typed == Typed::interrupted) {
       if (terminal_) print("\n");
-      if (terminated() != 0) return terminated();
       if (warned || !terminal_) return kExitInterrupted;
       notice("Ctrl-C again leaves");
       warned = true;
@@ -161,7 +182,7 @@ int Chat::run(const ChatOptions& options) {
     }
     warned = interrupted();  // it stopped the answer
   }
-  if (terminated() != 0) return terminated();
+  if (const int status = ended(); status != 0) return status;
   return refused_ && !terminal_ ? kExitFailed : kExitGood;
 }
 
@@ -239,7 +260,7 @@ bool Chat::show(std::string_view text) {
 }
 
 void Chat::notice(std::string_view text) const {
-  fmt::print(stderr, "{}{}{}\n", style_.notice, text, style_.plain);
+  print_error(fmt::format("{}{}{}\n", style_.notice, text, style_.plain));
 }
 
 void Chat::command(std::string_view text) {

@@ -1,5 +1,6 @@
 #include "runtime/apps/command_line.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <termios.h>
 #include <unistd.h>
@@ -21,20 +22,29 @@ namespace {
 std::atomic<int> interrupts{0};
 std::atomic<int> ended_by{0};
 std::optional<termios> terminal;  // as it was at the start
+bool errors_were_lost = false;    // standard error could not be written
 
 void on_interrupt(int signal) {
   if (signal != SIGINT) ended_by = signal;
-  if (interrupts.fetch_add(1) == 0) return;
+  // A closed window sends it more than once, and nobody who is impatient.
+  if (interrupts.fetch_add(1) == 0 || signal == SIGHUP) return;
   if (terminal) tcsetattr(STDIN_FILENO, TCSANOW, &*terminal);
   _exit(128 + signal);
 }
 
-}  // namespace
+// Where a standard stream is closed, the next file to be opened would take its place, and what is printed
+// would go into that.
+void occupy_standard_streams() {
+  while (true) {
+    const int fd = ::open("/dev/null", O_RDONLY);  // writing to it fails as it did
+    if (fd > STDERR_FILENO) ::close(fd);
+    if (fd < 0 || fd > STDERR_FILENO) return;
+  }
+}
 
-int run_tool(int argc, char** argv, cxxopts::Options& options,
-             const std::function<int(const cxxopts::ParseResult&)>& body) {
+int status_of(int argc, char** argv, cxxopts::Options& options,
+              const std::function<int(const cxxopts::ParseResult&)>& body) {
   const std::string name = options.program();
-  options.add_options()("h,help", "print this help")("version", "print the version");
   try {
     const auto parsed = parse_arguments(options, argc, argv);
     if (parsed.count("help") > 0) {
@@ -50,17 +60,27 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
     }
     return body(parsed);
   } catch (const UsageError& error) {
-    fmt::print(stderr, "{}: error: {}; see {} --help\n", name, error.what(), name);
+    print_error(fmt::format("{}: error: {}; see {} --help\n", name, error.what(), name));
     return kExitUsage;
   } catch (const cxxopts::exceptions::exception& error) {
-    fmt::print(stderr, "{}: error: {}; see {} --help\n", name, error.what(), name);
+    print_error(fmt::format("{}: error: {}; see {} --help\n", name, error.what(), name));
     return kExitUsage;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "{}: error: out of memory\n", name);
+    print_error(fmt::format("{}: error: out of memory\n", name));
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: error: {}\n", name, error.what());
+    print_error(fmt::format("{}: error: {}\n", name, error.what()));
   }
-  return kExitFailed;
+  return terminated() != 0 ? terminated() : kExitFailed;
+}
+
+}  // namespace
+
+int run_tool(int argc, char** argv, cxxopts::Options& options,
+             const std::function<int(const cxxopts::ParseResult&)>& body) {
+  occupy_standard_streams();
+  options.add_options()("h,help", "print this help")("version", "print the version");
+  const int status = status_of(argc, argv, options, body);
+  return status == kExitGood && errors_were_lost ? kExitFailed : status;
 }
 
 bool print(std::string_view text) {
@@ -68,6 +88,11 @@ bool print(std::string_view text) {
     return true;
   if (errno == EPIPE) return false;
   throw std::runtime_error(fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+}
+
+void print_error(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stderr) != text.size() || std::fflush(stderr) != 0)
+    errors_were_lost = true;
 }
 
 void install_interrupt_handler() {

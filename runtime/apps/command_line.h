@@ -17,16 +17,19 @@ inline constexpr int kExitInterrupted = 130;  // as shells count a Ctrl-C
 // Adds -h/--help and --version, parses, rejects positional arguments beyond those that `options` names, and
 // calls `body`. Exceptions become one line on standard error:
 //   tool: error: sentence
-// Call it from main and return what it returns.
+// Call it from main and return what it returns: kExitFailed too where all went well but print_error() lost
+// something.
 int run_tool(int argc, char** argv, cxxopts::Options& options,
              const std::function<int(const cxxopts::ParseResult&)>& body);
 
 // Writes to standard output, at once. False: its reader has gone away (and SIGPIPE is ignored). Throws
 // std::runtime_error where it cannot be written, e.g. to a full disk.
 bool print(std::string_view text);
+// Writes to standard error, at once. Where that cannot be written the work goes on.
+void print_error(std::string_view text);
 
-// First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one ends the process and leaves the
-// terminal as it was. Idempotent.
+// First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one, unless it is SIGHUP, ends the
+// process and leaves the terminal as it was. Idempotent.
 void install_interrupt_handler();
 bool interrupted();
 // 128 + the signal where that was another one than a Ctrl-C: the exit status with which the process is to

@@ -77,8 +77,8 @@ Input read_input(const cxxopts::ParseResult& parsed, const SessionOptions& openi
   options.window =
       std::min(opening.context > 0 ? opening.context : kDefaultWindow, config.max_position_embeddings);
   if (opening.context > options.window)
-    fmt::print(stderr, "warning: -c {} is more than the model was made for; windows have {} tokens\n",
-               opening.context, options.window);
+    print_error(fmt::format("warning: -c {} is more than the model was made for; windows have {} tokens\n",
+                            opening.context, options.window));
   if (options.window < 2) throw UsageError("-c is 1, expected windows of two tokens or more");
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(file.info().tokenizer_files);
   if (tokenizer == nullptr)
@@ -131,8 +131,8 @@ int run(const cxxopts::ParseResult& parsed) {
   if (parsed.count("batch-size") == 0) opening.batch = std::min<std::int64_t>(window, 2048);
   opening.logits_tokens = std::min(kLogitsTokens, window);
   Session session(opening);
-  fmt::print(stderr, "backend {}, {} tokens of {}, {} windows of {}\n", session.backend_name(),
-             input.text.tokens, input.dataset, input.text.windows.size(), window);
+  print_error(fmt::format("backend {}, {} tokens of {}, {} windows of {}\n", session.backend_name(),
+                          input.text.tokens, input.dataset, input.text.windows.size(), window));
 
   const auto progress = [&](std::int64_t done, double perplexity) {
     if (json) return;
@@ -146,7 +146,7 @@ int run(const cxxopts::ParseResult& parsed) {
   }
   const int status = !result.interrupted ? kExitGood : terminated() != 0 ? terminated() : kExitInterrupted;
   if (result.windows == 0) {
-    fmt::print(stderr, "spqr-perplexity: interrupted before the first window was evaluated\n");
+    print_error("spqr-perplexity: interrupted before the first window was evaluated\n");
     return status;
   }
   json ? print_json(session, input, result, seconds) : print_text(input, result, seconds);

@@ -63,23 +63,22 @@ class Terminal final : public QuantizeObserver {
     progress_.update(done, total, Progress::Clock::now());
     if (quiet_) return;
     if (terminal_) {
-      fmt::print(stderr, "\r\033[K{}", progress_.bar(what, 100));
-      std::fflush(stderr);
+      print_error(fmt::format("\r\033[K{}", progress_.bar(what, 100)));
       shown_ = true;
     } else if (const int tenth = static_cast<int>(progress_.share() * 10); tenth > tenth_) {
       tenth_ = tenth;
-      fmt::print(stderr, "{} %, {} left\n", 10 * tenth, format_duration(progress_.seconds_left()));
+      print_error(fmt::format("{} %, {} left\n", 10 * tenth, format_duration(progress_.seconds_left())));
     }
   }
   void clear() {
-    if (shown_) fmt::print(stderr, "\r\033[K");
+    if (shown_) print_error("\r\033[K");
     shown_ = false;
   }
 
  private:
   void print(const std::string& line) {
     clear();
-    fmt::print(stderr, "{}\n", line);
+    print_error(fmt::format("{}\n", line));
   }
 
   bool terminal_;
@@ -106,10 +105,11 @@ void print_summary(const QuantizeSummary& summary, bool json) {
     return;
   }
   const auto& error = summary.average.relative_error;
-  fmt::print(stderr, "{:.3f} bits per weight ({:.3f} stored), {:.3f} % outliers, {}{:.1f} MB in {}\n",
-             summary.average.bits, summary.average.stored_bits, 100 * summary.average.outlier_share,
-             error ? fmt::format("mean relative error {:.3e}, ", *error) : std::string(),
-             1e-6 * static_cast<double>(summary.file_bytes), format_duration(summary.times.total));
+  print_error(
+      fmt::format("{:.3f} bits per weight ({:.3f} stored), {:.3f} % outliers, {}{:.1f} MB in {}\n",
+                  summary.average.bits, summary.average.stored_bits, 100 * summary.average.outlier_share,
+                  error ? fmt::format("mean relative error {:.3e}, ", *error) : std::string(),
+                  1e-6 * static_cast<double>(summary.file_bytes), format_duration(summary.times.total)));
 }
 
 // MODEL OUT, or with --synthetic only OUT.
@@ -177,7 +177,7 @@ int export_directory(const cxxopts::ParseResult& options) {
   }
   for (const std::string& warning :
        export_hf_dense(options["model"].as<std::string>(), options["out"].as<std::string>()))
-    fmt::print(stderr, "spqr-quantize: warning: {}\n", warning);
+    print_error(fmt::format("spqr-quantize: warning: {}\n", warning));
   return kExitGood;
 }
 
@@ -198,7 +198,7 @@ int write_file(const cxxopts::ParseResult& options) {
     print_summary(summary, options.count("json") > 0);
   } catch (const QuantizeCancelled& cancelled) {
     terminal.clear();
-    fmt::print(stderr, "spqr-quantize: {}\n", cancelled.what());
+    print_error(fmt::format("spqr-quantize: {}\n", cancelled.what()));
     return kExitInterrupted;
   } catch (...) {
     terminal.clear();

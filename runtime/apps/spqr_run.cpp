@@ -199,8 +199,8 @@ ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given)
 }
 
 void announce(const Session& session, const SamplerOptions& sampling) {
-  fmt::print(stderr, "backend {}, context {} tokens, seed {}\n", session.backend_name(), session.context(),
-             sampling.seed);
+  print_error(fmt::format("backend {}, context {} tokens, seed {}\n", session.backend_name(),
+                          session.context(), sampling.seed));
 }
 
 int converse(Session& session, const cxxopts::ParseResult& parsed, const std::string& system,
@@ -220,7 +220,7 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
   const bool json = parsed.count("json") > 0;
   announce(session, sampling);
   if (session.tokenizer() == nullptr)
-    fmt::print(stderr, "warning: the model has no tokenizer: it takes and prints token ids\n");
+    print_error("warning: the model has no tokenizer: it takes and prints token ids\n");
   const std::vector<std::int32_t> ids = prompt_ids(session, text, parsed.count("parse-special") > 0);
   const std::span<const std::int32_t> rest = session.rewind_to(ids);
   require_room(session, rest);
@@ -238,10 +238,10 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
     print("\n");
     print_timings(session, result);
     if (result.reason == FinishReason::context)
-      fmt::print(stderr,
-                 "stopped: the context of {} tokens is full; -c makes it larger, --context-shift goes on "
-                 "without the oldest\n",
-                 session.context());
+      print_error(fmt::format(
+          "stopped: the context of {} tokens is full; -c makes it larger, --context-shift goes on "
+          "without the oldest\n",
+          session.context()));
   }
   return kExitGood;
 }
@@ -261,8 +261,8 @@ int run(const cxxopts::ParseResult& parsed) {
 
   Session session(opening);
   if (opening.context > session.context())
-    fmt::print(stderr, "warning: -c {} is more than the model was made for; the context is {} tokens\n",
-               opening.context, session.context());
+    print_error(fmt::format("warning: -c {} is more than the model was made for; the context is {} tokens\n",
+                            opening.context, session.context()));
   if (!cache_file.empty() && std::filesystem::exists(cache_file)) load_prompt_cache(session, cache_file);
   const std::vector<std::int32_t> loaded(session.ids().begin(), session.ids().end());
   const bool single_turn = parsed.count("single-turn") > 0;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "runtime/apps/command_line.h"
+
 namespace spqr {
 
 Speed speed_of(const Session& session, const GenerateResult& result) {
@@ -18,12 +20,13 @@ Speed speed_of(const Session& session, const GenerateResult& result) {
 
 void print_timings(const Session& session, const GenerateResult& result) {
   const Speed speed = speed_of(session, result);
-  fmt::print(stderr,
-             "\nload {:.0f} ms | prompt {} tokens, {:.1f} tokens/s | decode {} tokens, {:.1f} tokens/s, "
-             "{:.1f} GB/s\n",
-             1000 * session.load_seconds(), result.prompt_tokens, speed.prompt, result.ids.size(),
-             speed.decode, speed.gb_per_s);
-  if (result.shifts > 0) fmt::print(stderr, "the context was full {} times and was shifted\n", result.shifts);
+  print_error(
+      fmt::format("\nload {:.0f} ms | prompt {} tokens, {:.1f} tokens/s | decode {} tokens, {:.1f} tokens/s, "
+                  "{:.1f} GB/s\n",
+                  1000 * session.load_seconds(), result.prompt_tokens, speed.prompt, result.ids.size(),
+                  speed.decode, speed.gb_per_s));
+  if (result.shifts > 0)
+    print_error(fmt::format("the context was full {} times and was shifted\n", result.shifts));
 }
 
 }  // namespace spqr

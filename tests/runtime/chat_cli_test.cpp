@@ -217,6 +217,30 @@ TEST_CASE("signals that end a program end a conversation") {
   }
 }
 
+TEST_CASE("a terminal that hangs up ends a conversation, and the prompt cache is saved") {
+  for (const bool answering : {false, true}) {
+    CAPTURE(answering);
+    const Stories stories;
+    const std::string cache = stories.file("cache");
+    Terminal terminal(
+        stories.chat({"--prompt-cache", cache, "--ignore-eos", "--backend", "reference", "-n", "20"}),
+        {"NO_COLOR=1"});
+    terminal.wait_for(kPrompt);
+    terminal.type("One.\r");
+    terminal.wait_for(kPrompt);
+    if (answering) {
+      terminal.type("/set predict -1\r");
+      terminal.wait_for(kPrompt);
+      terminal.type("Two.\r");
+      terminal.wait_for("Two.\r\n");
+      terminal.wait_for(" ");
+    }
+    terminal.hang_up();
+    CHECK(terminal.finish() == 128 + SIGHUP);
+    CHECK(std::filesystem::exists(cache));
+  }
+}
+
 TEST_CASE("the end of input leaves") {
   Person person;
   person.terminal_.type("\x04");

@@ -71,6 +71,11 @@ void Terminal::type(std::string_view keys) {
   }
 }
 
+void Terminal::hang_up() {
+  close(fd_);
+  fd_ = -1;
+}
+
 void Terminal::resize(unsigned short rows, unsigned short cols) {
   const winsize size{.ws_row = rows, .ws_col = cols, .ws_xpixel = 0, .ws_ypixel = 0};
   ioctl(fd_, TIOCSWINSZ, &size);

@@ -26,6 +26,8 @@ class Terminal {
   void type(std::string_view keys);
   // Stops the program, gives the terminal a shell's settings, and lets it go on: Ctrl-Z and `fg`.
   void suspend();
+  // Closes the window. What comes from then on is lost.
+  void hang_up();
   void resize(unsigned short rows, unsigned short cols);
   void send(int signal);
   // The terminal's local modes (termios, c_lflag): ECHO, ICANON, ...
