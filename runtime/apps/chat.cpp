@@ -187,9 +187,11 @@ int Chat::talk(const ChatOptions& options) {
 }
 
 Typed Chat::read_line(bool continued, std::string& line) {
-  const std::string mark = continued ? "... " : "> ";
+  const std::string mark = continued ? "..." : ">";
+  // The editor sends a sequence along with the character behind it: the last one needs the space.
   return reader_.read(
-      style_.prompt.empty() ? mark : fmt::format("\1{}\1{}\1{}\1", style_.prompt, mark, style_.plain), line);
+      style_.prompt.empty() ? mark + " " : fmt::format("\1{}\1{}\1{}\1 ", style_.prompt, mark, style_.plain),
+      line);
 }
 
 Typed Chat::read_message(Input& input) {

@@ -17,8 +17,9 @@ class LineReader {
   LineReader& operator=(const LineReader&) = delete;
 
   // One line without its newline, valid UTF-8 (what is not becomes U+FFFD); a pasted text may have several.
-  // The prompt is shown only where lines are edited; colour sequences in it stand between pairs of '\1'.
-  // interrupted: a signal came (see interrupted()), and what was typed is forgotten.
+  // The prompt is shown only where lines are edited; colour sequences in it stand between pairs of '\1', each
+  // before some other character. interrupted: a signal came (see interrupted()), and what was typed is
+  // forgotten.
   Typed read(const std::string& prompt, std::string& line);
   // Puts a text into the history, if lines are edited.
   void remember(const std::string& text);

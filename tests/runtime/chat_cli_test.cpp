@@ -252,12 +252,34 @@ TEST_CASE("colour is for terminals that have it, and off on request") {
   const Stories stories;
   const auto screen = [&](const std::vector<std::string>& environment) {
     Terminal terminal(stories.chat({}), environment);
-    terminal.wait_for("> ");
+    terminal.wait_for(">");
     return terminal.screen();
   };
   CHECK(contains(screen({"NO_COLOR="}), green));
   CHECK_FALSE(contains(screen({"NO_COLOR=1"}), green));
   CHECK_FALSE(contains(screen({"NO_COLOR=", "TERM=dumb"}), "\033"));
+}
+
+TEST_CASE("colour ends with the prompt") {
+  const std::string green = "\033[1;32m";
+  const Stories stories;
+  Terminal terminal(stories.chat({}), {"NO_COLOR="});
+  terminal.wait_for(">");
+  terminal.type("One.\\\r");
+  terminal.wait_for("...");
+  terminal.type("Two.\r");
+  terminal.wait_for(">");
+  terminal.type("/quit\r");
+  CHECK(terminal.finish() == 0);
+  const std::string& screen = terminal.screen();
+  int prompts = 0;
+  for (std::size_t at = screen.find(green); at != std::string::npos; at = screen.find(green, at + 1)) {
+    const std::string rest = screen.substr(at + green.size());
+    CAPTURE(rest);
+    CHECK((rest.starts_with(">\033[0m ") || rest.starts_with("...\033[0m ")));
+    ++prompts;
+  }
+  CHECK(prompts >= 3);
 }
 
 TEST_CASE("without -p a terminal is talked with, a pipe is not") {
