@@ -23,10 +23,10 @@ class BpeTokenizer final : public Tokenizer {
   std::string_view dropped_prefix() const override { return parts_.decoder.dropped_prefix(); }
 
   std::int32_t vocab_size() const override { return vocab_size_; }
-  std::int32_t bos_id() const override { return special_.bos; }
+  const RoleTokens& roles() const override { return special_.roles; }
   const std::vector<std::int32_t>& eos_ids() const override { return special_.eos; }
   bool adds_bos() const override {
-    return special_.bos >= 0 && !special_.prefix.empty() && special_.prefix.front() == special_.bos;
+    return bos_id() >= 0 && !special_.prefix.empty() && special_.prefix.front() == bos_id();
   }
   std::optional<std::int32_t> find(std::string_view token) const override;
   const std::string& chat_template() const override { return special_.chat_template; }

@@ -9,6 +9,7 @@
 #include "tokenizer/chat_formats.h"
 #include "tokenizer/jinja/evaluator.h"
 #include "tokenizer/jinja/parser.h"
+#include "tokenizer/tokenizer.h"
 
 namespace spqr {
 namespace {
@@ -91,6 +92,15 @@ const ChatContent* RenderedChat::find(std::size_t index) const {
   return &*found;
 }
 
+ChatTokens chat_tokens(const Tokenizer& tokenizer, std::span<const std::int32_t> model_ends) {
+  const RoleTokens& roles = tokenizer.roles();
+  const std::int32_t eos = roles.eos < 0 && !model_ends.empty() ? model_ends.front() : roles.eos;
+  return {.bos = tokenizer.piece(roles.bos, true),
+          .eos = tokenizer.piece(eos, true),
+          .unk = tokenizer.piece(roles.unk, true),
+          .pad = tokenizer.piece(roles.pad, true)};
+}
+
 ChatTemplate ChatTemplate::named(std::string_view name, const ChatTokens& tokens) {
   for (const ChatFormat& format : kChatFormats) {
     if (format.name == name) return {format.source, tokens};
@@ -125,6 +135,8 @@ ChatTemplate::ChatTemplate(std::string_view source, const ChatTokens& tokens)
     : program_(std::make_shared<const Program>(Program{jinja::parse(source),
                                                        {{"bos_token", tokens.bos},
                                                         {"eos_token", tokens.eos},
+                                                        {"unk_token", tokens.unk},
+                                                        {"pad_token", tokens.pad},
                                                         {"tools", jinja::None()},
                                                         {"documents", jinja::None()}}})) {
   try_out();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
@@ -13,6 +14,8 @@
 #include "tokenizer/text_range.h"
 
 namespace spqr {
+
+class Tokenizer;
 
 enum class ChatRole : unsigned char { system, user, assistant };
 std::string_view name_of(ChatRole role);
@@ -40,9 +43,14 @@ struct RenderedChat {
 
 // Texts of the tokenizer's tokens; empty: it has none.
 struct ChatTokens {
-  std::string bos;
-  std::string eos;
+  std::string bos{};
+  std::string eos{};
+  std::string unk{};
+  std::string pad{};
 };
+// model_ends: the ends of text of the model's configuration, whose first counts where the tokenizer's files
+// name none.
+ChatTokens chat_tokens(const Tokenizer& tokenizer, std::span<const std::int32_t> model_ends);
 
 class ChatTemplate {
  public:

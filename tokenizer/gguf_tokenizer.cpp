@@ -75,18 +75,26 @@ std::int32_t read_id(const Json& json, const char* key, std::size_t vocab_size) 
   return id;
 }
 
+// As read_id(), for those that files give by a number beyond all ids where there is none.
+std::int32_t read_optional_id(const Json& json, const char* key, std::size_t vocab_size) {
+  const Json* value = find_member(json, key);
+  const bool known = value != nullptr && value->is_number_unsigned() && *value < vocab_size;
+  return known ? value->get<std::int32_t>() : -1;
+}
+
 SpecialTokens read_defaults(const Json& json, std::size_t vocab_size, bool add_bos) {
   SpecialTokens tokens;
-  tokens.bos = read_id(json, "tokenizer.ggml.bos_token_id", vocab_size);
+  tokens.roles = {.bos = read_id(json, "tokenizer.ggml.bos_token_id", vocab_size),
+                  .eos = read_id(json, "tokenizer.ggml.eos_token_id", vocab_size),
+                  .unk = read_optional_id(json, "tokenizer.ggml.unknown_token_id", vocab_size),
+                  .pad = read_optional_id(json, "tokenizer.ggml.padding_token_id", vocab_size)};
   for (const char* key :
        {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
     const std::int32_t id = read_id(json, key, vocab_size);
     if (id >= 0) tokens.eos.push_back(id);
   }
-  const std::int32_t eos = tokens.eos.empty() ? -1 : tokens.eos.front();
-  if (bool_field(json, "tokenizer.ggml.add_bos_token", add_bos, kWhere) && tokens.bos >= 0) {
-    tokens.prefix = {tokens.bos};
-  }
+  const auto [bos, eos, unk, pad] = tokens.roles;
+  if (bool_field(json, "tokenizer.ggml.add_bos_token", add_bos, kWhere) && bos >= 0) tokens.prefix = {bos};
   if (bool_field(json, "tokenizer.ggml.add_eos_token", false, kWhere) && eos >= 0) tokens.suffix = {eos};
   std::sort(tokens.eos.begin(), tokens.eos.end());
   tokens.eos.erase(std::unique(tokens.eos.begin(), tokens.eos.end()), tokens.eos.end());

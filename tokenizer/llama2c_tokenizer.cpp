@@ -90,7 +90,7 @@ std::unique_ptr<Tokenizer> load_llama2c_tokenizer(const std::string& bytes, cons
   parts.segmenter = make_score_bpe(table.pieces, table.scores, options, kFile);
   parts.pieces = std::move(table.pieces);
   parts.drops_leading_space = true;
-  parts.defaults.bos = 1;
+  parts.defaults.roles = {.bos = 1, .eos = 2, .unk = 0};
   parts.defaults.eos = {2};
   parts.defaults.prefix = {1};
   return make_piece_tokenizer(std::move(parts), files, kFile);

@@ -78,7 +78,10 @@ std::unique_ptr<Tokenizer> load_sentencepiece_model(const std::string& bytes, co
   std::vector<std::string> probe;
   check(processor.Encode("a", &probe));
   parts.drops_leading_space = !probe.empty() && probe.front().starts_with(kVisibleSpace);
-  parts.defaults.bos = processor.bos_id();
+  parts.defaults.roles = {.bos = processor.bos_id(),
+                          .eos = processor.eos_id(),
+                          .unk = processor.unk_id(),
+                          .pad = processor.pad_id()};
   if (processor.eos_id() >= 0) parts.defaults.eos = {processor.eos_id()};
   if (processor.bos_id() >= 0) parts.defaults.prefix = {processor.bos_id()};
   if (const auto config = files.find(std::string_view("tokenizer_config.json")); config != files.end()) {

@@ -147,13 +147,18 @@ SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens def
     const std::string text = role_text(config, map, key);
     return text.empty() ? std::nullopt : find(text);
   };
-  if (const std::optional<std::int32_t> bos = find_role("bos_token")) tokens.bos = *bos;
-  if (const std::optional<std::int32_t> named = find_role("eos_token")) tokens.eos = {*named};
-  const std::int32_t eos = tokens.eos.empty() ? -1 : tokens.eos.front();
+  RoleTokens& roles = tokens.roles;
+  roles.bos = find_role("bos_token").value_or(roles.bos);
+  roles.unk = find_role("unk_token").value_or(roles.unk);
+  roles.pad = find_role("pad_token").value_or(roles.pad);
+  if (const std::optional<std::int32_t> named = find_role("eos_token")) {
+    roles.eos = *named;
+    tokens.eos = {*named};
+  }
   for (const std::int32_t id : generation_eos_ids(files)) add_eos(tokens.eos, id);
-  if (tokens.bos < 0 && tokens.prefix.size() == 1) tokens.bos = tokens.prefix.front();
-  override_added(config, "add_bos_token", tokens.bos, tokens.prefix);
-  override_added(config, "add_eos_token", eos, tokens.suffix);
+  if (roles.bos < 0 && tokens.prefix.size() == 1) roles.bos = tokens.prefix.front();
+  override_added(config, "add_bos_token", roles.bos, tokens.prefix);
+  override_added(config, "add_eos_token", roles.eos, tokens.suffix);
   std::string chat_template = read_chat_template(files, config);
   if (!chat_template.empty()) tokens.chat_template = std::move(chat_template);
   return tokens;

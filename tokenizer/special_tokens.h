@@ -17,7 +17,7 @@
 namespace spqr {
 
 struct SpecialTokens {
-  std::int32_t bos = -1;             // -1: none
+  RoleTokens roles;
   std::vector<std::int32_t> eos;     // sorted
   std::vector<std::int32_t> prefix;  // ids put before an encoded text, and after it
   std::vector<std::int32_t> suffix;
@@ -26,9 +26,9 @@ struct SpecialTokens {
 
 using FindToken = std::function<std::optional<std::int32_t>(std::string_view)>;
 
-// `defaults`: what the tokenizer's main file says of itself. bos_token and eos_token of the side files come
-// in its place, end tokens of generation_config.json besides; add_bos_token and add_eos_token override prefix
-// and suffix. Throws std::runtime_error where a file is malformed.
+// `defaults`: what the tokenizer's main file says of itself. bos_token, eos_token, unk_token and pad_token of
+// the side files come in its place, end tokens of generation_config.json besides; add_bos_token and
+// add_eos_token override prefix and suffix. Throws std::runtime_error where a file is malformed.
 SpecialTokens read_special_tokens(const TokenizerFiles& files, SpecialTokens defaults, const FindToken& find);
 
 // Tokens of tokenizer_config.json's "added_tokens_decoder", or where there is none of added_tokens.json.

@@ -28,6 +28,14 @@ struct EncodeOptions {
   bool continues = false;
 };
 
+// Tokens that have a part of their own; -1: there is none.
+struct RoleTokens {
+  std::int32_t bos = -1;
+  std::int32_t eos = -1;  // what the tokenizer's files call so, of perhaps several that end a text or a turn
+  std::int32_t unk = -1;
+  std::int32_t pad = -1;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -46,7 +54,8 @@ class Tokenizer {
   virtual std::string_view dropped_prefix() const { return {}; }
 
   virtual std::int32_t vocab_size() const = 0;
-  virtual std::int32_t bos_id() const = 0;                       // -1: none
+  virtual const RoleTokens& roles() const = 0;
+  std::int32_t bos_id() const { return roles().bos; }            // -1: none
   virtual const std::vector<std::int32_t>& eos_ids() const = 0;  // end of text or turn; may be empty
   virtual bool adds_bos() const = 0;
   virtual std::optional<std::int32_t> find(

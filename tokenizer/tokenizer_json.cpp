@@ -88,7 +88,7 @@ std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& vocab, const
     token.id = *id;
     token.special = true;
     parts.added_tokens.push_back(token);
-    parts.defaults.bos = *id;
+    parts.defaults.roles = {.bos = *id, .eos = *id, .unk = *id};
     parts.defaults.eos = {*id};
   }
   return make_bpe_tokenizer(std::move(parts), files, kWhere);

@@ -178,10 +178,9 @@ std::string system_prompt(const cxxopts::ParseResult& parsed) {
   return file.empty() ? text_of(parsed, "system-prompt") : file_text(file);
 }
 
-ChatTemplate chat_template(const Tokenizer& tokenizer, const std::string& given) {
-  ChatTokens tokens;
-  if (tokenizer.bos_id() >= 0) tokens.bos = tokenizer.piece(tokenizer.bos_id(), true);
-  if (!tokenizer.eos_ids().empty()) tokens.eos = tokenizer.piece(tokenizer.eos_ids().front(), true);
+ChatTemplate chat_template(const Session& session, const std::string& given) {
+  const Tokenizer& tokenizer = *session.tokenizer();
+  const ChatTokens tokens = chat_tokens(tokenizer, session.config().eos_token_ids);
   if (is_built_in(given)) return ChatTemplate::named(given, tokens);
   if (!given.empty()) {
     const std::string source = read_text(given);
@@ -207,8 +206,7 @@ int converse(Session& session, const cxxopts::ParseResult& parsed, const std::st
              const ChatOptions& options) {
   if (session.tokenizer() == nullptr)
     throw std::runtime_error("the model has no tokenizer: there is no talking with it");
-  Conversation conversation(session, chat_template(*session.tokenizer(), text_of(parsed, "chat-template")),
-                            system);
+  Conversation conversation(session, chat_template(session, text_of(parsed, "chat-template")), system);
   announce(session, options.sampling);
   const int status = run_chat(session, conversation, options);
   conversation.forget_undone();  // or a prompt cache would keep it

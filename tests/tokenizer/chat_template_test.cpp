@@ -6,14 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "tests/models/files.h"
+#include "tests/tokenizer/tokenizer_fixtures.h"
 
 namespace spqr {
 namespace {
 
 const ChatTokens kTokens{"<s>", "</s>"};
 
-nlohmann::json fixture() {
+nlohmann::json chat_fixture() {
   return nlohmann::json::parse(read_bytes(std::filesystem::path(SPQR_FIXTURES) / "chat.json"));
 }
 
@@ -30,7 +30,7 @@ std::vector<ChatMessage> messages_of(const nlohmann::json& objects) {
 }
 
 TEST_CASE("chat templates write what transformers renders, and refuse what it refuses") {
-  const nlohmann::json cases = fixture()["cases"];
+  const nlohmann::json cases = chat_fixture()["cases"];
   CHECK(cases.size() > 100);
   for (const auto& item : cases) {
     CAPTURE(item.dump());
@@ -44,8 +44,22 @@ TEST_CASE("chat templates write what transformers renders, and refuse what it re
   }
 }
 
+TEST_CASE("a template gets the tokens that the model's files name") {
+  const auto tokenizer = load_tokenizer(smollm2_files());  // <|endoftext|> ends a text too, and is id 0
+  const ChatTokens tokens = chat_tokens(*tokenizer, std::vector<std::int32_t>{0});
+  const std::string source =
+      "{{ bos_token ~ '|' ~ eos_token ~ '|' ~ unk_token ~ '|' ~ pad_token }}"
+      "{% for m in messages %}{{ m.content }}{% endfor %}";
+  CHECK(ChatTemplate::parse(source, tokens).render(std::vector<ChatMessage>{{ChatRole::user, ""}}).text ==
+        "<|im_start|>|<|im_end|>|<|endoftext|>|<|im_end|>");
+
+  const auto bare = load_tokenizer({{"tokenizer.json", fixture("smollm2/tokenizer.json")}});
+  CHECK(chat_tokens(*bare, std::vector<std::int32_t>{2, 0}).eos == "<|im_end|>");
+  CHECK(chat_tokens(*bare, {}).eos.empty());
+}
+
 TEST_CASE("templates that cannot be run exactly are refused, not guessed") {
-  const nlohmann::json sources = fixture()["refused"];
+  const nlohmann::json sources = chat_fixture()["refused"];
   for (const auto& source : sources) {
     CAPTURE(source.dump());
     CHECK_THROWS_WITH_AS(ChatTemplate::parse(source.get<std::string>(), kTokens),

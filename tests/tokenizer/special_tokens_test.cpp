@@ -32,6 +32,9 @@ TEST_CASE("SmolLM2: special tokens are recognised only where asked") {
   CHECK(tokenizer->bos_id() == 1);
   CHECK_FALSE(tokenizer->adds_bos());
   CHECK(tokenizer->eos_ids() == Ids{0, 2});
+  CHECK(tokenizer->roles().eos == 2);
+  CHECK(tokenizer->roles().unk == 0);
+  CHECK(tokenizer->roles().pad == 2);
   CHECK(tokenizer->find("<|im_end|>") == 2);
   CHECK(tokenizer->find(" the") == tokenizer->find("\xC4\xA0the"));
   CHECK(tokenizer->find("no such token") == std::nullopt);
@@ -127,6 +130,25 @@ TEST_CASE("llama2.c: BOS, and special tokens by their plain names") {
   CHECK(tokenizer->find("<s>") == 1);
   CHECK(tokenizer->piece(1, true) == "<s>");
   CHECK(tokenizer->piece(1, false).empty());
+}
+
+TEST_CASE("the end of text is the one that files name, not the smallest of all that end a turn") {
+  TokenizerFiles files = as_gguf(fixture("smollm2/tokenizer.json"), "smollm");
+  CHECK(load_tokenizer(files)->eos_ids() == Ids{0, 2});
+  CHECK(load_tokenizer(files)->roles().eos == 2);
+  CHECK(load_tokenizer(files)->roles().unk == -1);
+  nlohmann::json gguf = nlohmann::json::parse(files["gguf_tokenizer.json"]);
+  gguf["tokenizer.ggml.add_eos_token"] = true;
+  gguf["tokenizer.ggml.eot_token_id"] = 1;
+  gguf["tokenizer.ggml.unknown_token_id"] = 0;
+  gguf["tokenizer.ggml.padding_token_id"] = 4294967295;  // as files have it that have none
+  files["gguf_tokenizer.json"] = gguf.dump();
+  const auto tokenizer = load_tokenizer(files);
+  CHECK(tokenizer->eos_ids() == Ids{0, 1, 2});
+  CHECK(tokenizer->roles().eos == 2);
+  CHECK(tokenizer->roles().unk == 0);
+  CHECK(tokenizer->roles().pad == -1);
+  CHECK(tokenizer->encode("", {}) == Ids{2});
 }
 
 nlohmann::json tiny_json() {

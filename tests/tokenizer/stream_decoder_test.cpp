@@ -21,13 +21,14 @@ class Bytes final : public Tokenizer {
   std::string decode(std::span<const std::int32_t>, bool) const override { return {}; }
   std::string_view dropped_prefix() const override { return " "; }
   std::int32_t vocab_size() const override { return 258; }
-  std::int32_t bos_id() const override { return -1; }
+  const RoleTokens& roles() const override { return no_roles_; }
   const std::vector<std::int32_t>& eos_ids() const override { return none_; }
   bool adds_bos() const override { return false; }
   std::optional<std::int32_t> find(std::string_view) const override { return std::nullopt; }
   const std::string& chat_template() const override { return empty_; }
 
  private:
+  RoleTokens no_roles_;
   std::vector<std::int32_t> none_;
   std::string empty_;
 };
