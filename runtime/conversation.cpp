@@ -46,9 +46,12 @@ class WithoutLeadIn {
 }  // namespace
 
 Conversation::Conversation(Session& session, ChatTemplate format, std::string system)
-    : session_(session), format_(std::move(format)), system_(repair_utf8(system)) {}
+    : session_(session), format_(std::move(format)) {
+  set_system(std::move(system));
+}
 
 void Conversation::set_system(std::string text) {
+  if (!text.empty() && !format_.no_system().empty()) throw std::invalid_argument(format_.no_system());
   system_ = repair_utf8(text);
 }
 
@@ -67,7 +70,7 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
   if (!messages.empty() && messages.back().role == ChatRole::user)
     throw std::invalid_argument("the last message has no answer");
   const bool has_system = !messages.empty() && messages.front().role == ChatRole::system;
-  system_ = has_system ? repair_utf8(messages.front().content) : "";
+  set_system(has_system ? messages.front().content : "");
   turns_.clear();
   for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
     turns_.push_back(

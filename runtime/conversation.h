@@ -22,7 +22,8 @@ class Conversation {
  public:
   // Texts are made valid UTF-8 (U+FFFD for what is not) wherever they come from: what is a message's and what
   // is the format's is known by bytes. The session outlives it and has a tokenizer. An empty system message
-  // is none.
+  // is none; of another one all methods that take it throw std::invalid_argument where the template does not
+  // write it.
   Conversation(Session& session, ChatTemplate format, std::string system);
 
   // Says `text` and generates the answer; interrupted before its first token, the turn is forgotten. Where

@@ -140,6 +140,7 @@ ChatTemplate::ChatTemplate(std::string_view source, const ChatTokens& tokens)
                                                         {"tools", jinja::None()},
                                                         {"documents", jinja::None()}}})) {
   try_out();
+  try_system();
 }
 
 // Learns from the text of small conversations what stands around answers.
@@ -160,6 +161,20 @@ void ChatTemplate::try_out() {
   end_of_answer_ = trimmed(answered.text.substr(answer->range.end));
   if (end_of_answer_.empty())
     end_of_answer_ = trimmed(asked.text.substr(earlier->range.end, next->range.begin - earlier->range.end));
+}
+
+void ChatTemplate::try_system() {
+  const std::vector<ChatMessage> messages{{ChatRole::system, "s"}, {ChatRole::user, "u"}};
+  try {
+    const RenderedChat chat = run(messages);
+    const auto is_system = [](const ChatContent& content) { return content.message == 0; };
+    if (std::ranges::none_of(chat.contents, is_system))
+      no_system_ = "the chat template does not write system messages: the model would not see it";
+  } catch (const jinja::Refused& error) {
+    no_system_ = fmt::format("the chat template takes no system message: {}", error.what());
+  } catch (const jinja::Unsupported& error) {
+    no_system_ = fmt::format("the chat template cannot be run with a system message: {}", error.what());
+  }
 }
 
 RenderedChat ChatTemplate::run(std::span<const ChatMessage> messages) const {

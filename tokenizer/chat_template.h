@@ -69,6 +69,8 @@ class ChatTemplate {
 
   // What stands between the invitation and an answer's content.
   const std::string& lead_in() const { return lead_in_; }
+  // Why a system message has no effect, as a sentence; empty: the template writes it.
+  const std::string& no_system() const { return no_system_; }
   // What ends an answer where the model says no end of text; without white space around it, may be empty.
   const std::string& end_of_answer() const { return end_of_answer_; }
 
@@ -78,10 +80,12 @@ class ChatTemplate {
   ChatTemplate(std::string_view source, const ChatTokens& tokens);
   RenderedChat run(std::span<const ChatMessage> messages) const;
   void try_out();
+  void try_system();
 
   std::shared_ptr<const Program> program_;
   std::string lead_in_;
   std::string end_of_answer_;
+  std::string no_system_;
 };
 
 }  // namespace spqr

@@ -365,6 +365,11 @@ TEST_CASE("options of conversations that do not fit are refused") {
   check_refused("spqr-run", {"-m", model, "-p", "x", "-sys", "y"}, 2, "give -cnv too");
   check_refused("spqr-run", {"-m", model, "-cnv", "-no-cnv"}, 2, "both given");
   check_refused("spqr-run", {"-m", model, "-cnv", "-sys", "x", "-sysf", "y"}, 2, "both given");
+  std::ofstream(stories.file("silent.jinja"))
+      << "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}";
+  check_refused("spqr-run",
+                {"-m", model, "-cnv", "-sys", "x", "--chat-template", stories.file("silent.jinja")}, 1,
+                "does not write system messages");
 }
 
 }  // namespace spqr

@@ -213,15 +213,37 @@ TEST_CASE("a conversation that its template does not take is refused and forgott
   Talk talk(400);
   talk.conversation_ = std::make_unique<Conversation>(
       *talk.session_,
-      ChatTemplate::parse(
-          "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
-          "{% endif %}{{ m.content }}{% endfor %}",
-          {"<s>", "</s>"}),
-      "Be kind.");
-  CHECK_THROWS_WITH_AS(talk.say("Hello."), doctest::Contains("no system"), std::invalid_argument);
-  CHECK(talk.conversation_->messages().size() == 1);
-  talk.conversation_->set_system("");
+      ChatTemplate::parse("{% for m in messages %}{% if m.content == 'No.' %}{{ raise_exception('no No') }}"
+                          "{% endif %}{{ m.content }}{% endfor %}",
+                          {"<s>", "</s>"}),
+      "");
+  CHECK_THROWS_WITH_AS(talk.say("No."), doctest::Contains("no No"), std::invalid_argument);
+  CHECK(talk.conversation_->messages().empty());
   CHECK_NOTHROW(talk.say("Hello."));
+}
+
+TEST_CASE("a system message that the template would leave out is refused at once") {
+  const char* const silent =
+      "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}";
+  const char* const raising =
+      "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+      "{% for m in messages %}{{ m.content }}{% endfor %}";
+  for (const auto& [source, why] : {std::pair{silent, "does not write system messages"},
+                                    std::pair{raising, "takes no system message: no system"}}) {
+    CAPTURE(std::string(source));
+    Talk talk(400);
+    const ChatTemplate chat = ChatTemplate::parse(source, {"<s>", "</s>"});
+    CHECK_THROWS_WITH_AS(Conversation(*talk.session_, chat, "Be kind."), doctest::Contains(why),
+                         std::invalid_argument);
+    talk.conversation_ = std::make_unique<Conversation>(*talk.session_, chat, "");
+    talk.say("Hello.");
+    CHECK_THROWS_AS(talk.conversation_->set_system("Be kind."), std::invalid_argument);
+    const std::vector<ChatMessage> told{
+        {ChatRole::system, "Be kind."}, {ChatRole::user, "Hi."}, {ChatRole::assistant, "Ho."}};
+    CHECK_THROWS_AS(talk.conversation_->restore(told), std::invalid_argument);
+    CHECK(talk.conversation_->messages().size() == 2);
+    CHECK_NOTHROW(talk.conversation_->set_system(""));
+  }
 }
 
 TEST_CASE("what a format has in front of an answer is no part of it") {
