@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "tokenizer/utf8.h"
@@ -55,14 +56,20 @@ void Conversation::set_system(std::string text) {
   system_ = repair_utf8(text);
 }
 
-std::vector<ChatMessage> Conversation::messages() const {
+std::vector<ChatMessage> Conversation::messages_from(std::size_t turn) const {
   std::vector<ChatMessage> messages;
   if (!system_.empty()) messages.push_back({ChatRole::system, system_});
-  for (const Turn& turn : turns_) {
-    messages.push_back({ChatRole::user, turn.user});
-    messages.push_back({ChatRole::assistant, turn.answer});
+  for (; turn < turns_.size(); ++turn) {
+    messages.push_back({ChatRole::user, turns_[turn].user});
+    messages.push_back({ChatRole::assistant, turns_[turn].answer});
   }
   return messages;
+}
+
+std::int64_t Conversation::length() {
+  if (turns_.empty()) return 0;
+  encode_turns(false);
+  return std::min(static_cast<std::int64_t>(sequence({}).size()), session_.context());
 }
 
 void Conversation::restore(std::span<const ChatMessage> messages) {
@@ -71,7 +78,7 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
     throw std::invalid_argument("the last message has no answer");
   const bool has_system = !messages.empty() && messages.front().role == ChatRole::system;
   set_system(has_system ? messages.front().content : "");
-  turns_.clear();
+  reset();
   for (std::size_t i = has_system ? 1 : 0; i + 1 < messages.size(); i += 2) {
     turns_.push_back(
         {.user = repair_utf8(messages[i].content), .answer = repair_utf8(messages[i + 1].content)});
@@ -82,7 +89,13 @@ void Conversation::restore(std::span<const ChatMessage> messages) {
 bool Conversation::undo() {
   if (turns_.empty()) return false;
   turns_.pop_back();
+  if (first_known_ == turns_.size()) first_known_ = 0;
   return true;
+}
+
+void Conversation::reset() {
+  turns_.clear();
+  first_known_ = 0;
 }
 
 void Conversation::forget_undone() {
@@ -95,29 +108,26 @@ void Conversation::forget_undone() {
 
 Answer Conversation::say(std::string text, Sampler& sampler, const GenerateOptions& options,
                          const GenerateCallbacks& callbacks) {
-  const std::vector<Turn> before = turns_;
-  try {
-    turns_.push_back({.user = repair_utf8(text)});
-    Answer answer = answer_last(sampler, options, callbacks);
-    if (nothing_came(answer)) turns_ = before;
-    return answer;
-  } catch (...) {
-    turns_ = before;
-    throw;
-  }
+  return answer_at(turns_.size(), repair_utf8(text), sampler, options, callbacks);
 }
 
 Answer Conversation::regenerate(Sampler& sampler, const GenerateOptions& options,
                                 const GenerateCallbacks& callbacks) {
   if (turns_.empty()) throw std::runtime_error("there is no answer yet");
-  const std::vector<Turn> before = turns_;
+  return answer_at(turns_.size() - 1, turns_.back().user, sampler, options, callbacks);
+}
+
+Answer Conversation::answer_at(std::size_t place, std::string user, Sampler& sampler,
+                               const GenerateOptions& options, const GenerateCallbacks& callbacks) {
+  const auto before = std::pair(turns_, first_known_);
   try {
-    turns_.back() = {.user = turns_.back().user};
+    turns_.resize(place);
+    turns_.push_back({.user = std::move(user)});
     Answer answer = answer_last(sampler, options, callbacks);
-    if (nothing_came(answer)) turns_ = before;
+    if (nothing_came(answer)) std::tie(turns_, first_known_) = before;
     return answer;
   } catch (...) {
-    turns_ = before;
+    std::tie(turns_, first_known_) = before;
     throw;
   }
 }
@@ -152,14 +162,14 @@ Answer Conversation::answer_last(Sampler& sampler, GenerateOptions options, Gene
 }
 
 void Conversation::encode_turns(bool pending) {
-  std::vector<ChatMessage> said = messages();
+  std::vector<ChatMessage> said = messages_from(first_known_);
   if (pending) said.pop_back();  // the answer to come
   const RenderedChat chat = format_.render(said);
   const std::size_t first_answer = system_.empty() ? 1 : 2;
   std::size_t start = 0;
-  for (std::size_t i = 0; i < turns_.size(); ++i) {
+  for (std::size_t i = first_known_; i < turns_.size(); ++i) {
     Turn& turn = turns_[i];
-    const std::size_t message = first_answer + 2 * i;
+    const std::size_t message = first_answer + 2 * (i - first_known_);
     if (message >= said.size()) {
       encode_prompt(turn, chat, {start, chat.text.size()});
       return;
@@ -224,7 +234,7 @@ void Conversation::add_end(GenerateOptions& options) const {
 
 std::vector<std::int32_t> Conversation::sequence(std::span<const std::int32_t> generated) const {
   std::vector<std::int32_t> ids;
-  for (const Turn& turn : turns_) {
+  for (const Turn& turn : std::span(turns_).subspan(first_known_)) {
     ids.insert(ids.end(), turn.prompt_ids.begin(), turn.prompt_ids.end());
     ids.insert(ids.end(), turn.answer_ids.begin(), turn.answer_ids.end());
   }
@@ -237,8 +247,8 @@ bool Conversation::make_room(std::span<const std::int32_t> generated, std::int64
   const std::int64_t context = session_.context();
   auto length = static_cast<std::int64_t>(sequence(generated).size());
   if (length + room <= context) return true;
-  while (length > context - context / kFreedPart && turns_.size() > 1) {
-    turns_.erase(turns_.begin());
+  while (length > context - context / kFreedPart && turns_.size() - first_known_ > 1) {
+    ++first_known_;
     encode_turns(true);
     ++dropped;
     length = static_cast<std::int64_t>(sequence(generated).size());

@@ -34,16 +34,20 @@ class Conversation {
   // The last answer anew; interrupted before its first token, the old one stays. Throws std::runtime_error
   // where there is none.
   Answer regenerate(Sampler& sampler, const GenerateOptions& options, const GenerateCallbacks& callbacks);
-  // Forgets the last message and its answer; false: there is none.
+  // Forgets the last message and its answer; false: there is none. Where the model knows none before it, it
+  // gets to know again what there is room for.
   bool undo();
-  void reset() { turns_.clear(); }
+  void reset();
   // The session's cache, which undone turns stay in until other text takes their place, forgets them.
   void forget_undone();
 
   void set_system(std::string text);
   const std::string& system() const { return system_; }
-  // The system message if there is one, then user and assistant in turns.
-  std::vector<ChatMessage> messages() const;
+  // The system message if there is one, then user and assistant in turns: all of them, those for which the
+  // context had no room too.
+  std::vector<ChatMessage> messages() const { return messages_from(0); }
+  // Tokens that the next message finds before it, as far as the context goes.
+  std::int64_t length();
   // Throws std::invalid_argument where the messages are not like that, answers included.
   void restore(std::span<const ChatMessage> messages);
 
@@ -64,9 +68,13 @@ class Conversation {
     std::vector<std::int32_t> answer_ids{};
   };
 
+  std::vector<ChatMessage> messages_from(std::size_t turn) const;
+  // Answers what the user says as turn number `place`, the last; where nothing comes of it all is as before.
+  Answer answer_at(std::size_t place, std::string user, Sampler& sampler, const GenerateOptions& options,
+                   const GenerateCallbacks& callbacks);
   Answer answer_last(Sampler& sampler, GenerateOptions options, GenerateCallbacks callbacks);
-  // Brings the ids of all turns up to the template's text of the conversation; what has not changed keeps the
-  // ids that it has. pending: the last answer is yet to come.
+  // Brings the ids of the turns that the model knows up to the template's text of the conversation; what has
+  // not changed keeps the ids that it has. pending: the last answer is yet to come.
   void encode_turns(bool pending);
   void encode_prompt(Turn& turn, const RenderedChat& chat, TextRange range) const;
   // Ids of an answer that the model did not give, or not as it stands now, and of what leads in to it.
@@ -77,14 +85,15 @@ class Conversation {
   void add_end(GenerateOptions& options) const;
   // All that the answer `generated` of the last turn follows, and it.
   std::vector<std::int32_t> sequence(std::span<const std::int32_t> generated) const;
-  // Forgets the oldest turns until sequence(generated) leaves room for `room` more; false: the last turn
-  // alone does not. Counts what it forgets.
+  // Makes the model forget the oldest turns until sequence(generated) leaves room for `room` more; false: the
+  // last turn alone does not. Counts what it forgets.
   bool make_room(std::span<const std::int32_t> generated, std::int64_t room, std::int64_t& dropped);
 
   Session& session_;
   ChatTemplate format_;
   std::string system_;
   std::vector<Turn> turns_;
+  std::size_t first_known_ = 0;  // of the turns; for those before it the context had no room
 };
 
 }  // namespace spqr

@@ -343,7 +343,7 @@ void Chat::set(const std::string& argument) {
 
 void Chat::stats(const std::string& /*argument*/) {
   if (last_) print_timings(session_, *last_);
-  notice(fmt::format("context: {} of {} tokens", session_.length(), session_.context()));
+  notice(fmt::format("context: {} of {} tokens", conversation_.length(), session_.context()));
 }
 
 void Chat::quit(const std::string& /*argument*/) {

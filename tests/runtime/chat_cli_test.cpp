@@ -83,14 +83,21 @@ TEST_CASE("a dialogue at a terminal") {
   CHECK(before[2] == "user: Two.");
   person.type("/regen");
   CHECK(person.messages() == before);
+  const auto context = [&] {
+    const std::string screen = person.type("/stats");
+    return screen.substr(screen.rfind("context: "));
+  };
+  const std::string two_turns = context();
   person.type("/undo");
   CHECK(person.messages().size() == 2);
+  CHECK(context() != two_turns);
   person.type("/load " + person.stories_.file("talk.json"));
   CHECK(person.messages().size() == 2);
   CHECK(person.said(0) == "user: One.");
   person.type("/system Be kind.");
   CHECK(person.messages().front() == "system: Be kind.");
   person.type("/reset");
+  CHECK(context().starts_with("context: 0 of 512 tokens"));
   CHECK(person.messages() == std::vector<std::string>{"system: Be kind."});
   CHECK(contains(person.type("/system \"\""), "there is no system message"));
   CHECK(person.messages().empty());

@@ -97,8 +97,32 @@ TEST_CASE("where the context is full the oldest turns leave and the system messa
   CHECK(talk.session_->length() <= 150);
   CHECK(talk.decoded().starts_with("<s>Be kind. USER: Number " + std::to_string(dropped) + " ASSISTANT:"));
   CHECK(talk.conversation_->messages().front().content == "Be kind.");
-  CHECK(talk.conversation_->messages().size() ==
-        1 + 2 * (static_cast<std::size_t>(turns) - static_cast<std::size_t>(dropped)));
+  const std::vector<ChatMessage> all = talk.conversation_->messages();
+  REQUIRE(all.size() == 1 + 2 * static_cast<std::size_t>(turns));
+  CHECK(all[1].content == "Number 0");
+
+  for (std::int64_t known = turns - dropped; known > 0; --known) CHECK(talk.conversation_->undo());
+  CHECK(talk.conversation_->messages().size() == 1 + 2 * static_cast<std::size_t>(dropped));
+  talk.say("Again");
+  CHECK(talk.decoded().starts_with("<s>Be kind. USER: Number 0 ASSISTANT:"));
+}
+
+TEST_CASE("how much the next message finds before it") {
+  Talk talk(150, "Be kind.");
+  CHECK(talk.conversation_->length() == 0);
+  talk.say("One.");
+  const std::int64_t one = talk.conversation_->length();
+  CHECK(one == talk.session_->length() + 1);  // an answer's last token is not evaluated yet
+  talk.say("Two.");
+  CHECK(talk.conversation_->length() == talk.session_->length() + 1);
+  talk.conversation_->undo();
+  CHECK(talk.conversation_->length() == one);
+  talk.conversation_->set_system("Be very kind.");
+  CHECK(talk.conversation_->length() > one);
+  talk.conversation_->reset();
+  CHECK(talk.conversation_->length() == 0);
+  for (int i = 0; i < 10; ++i) talk.say("Number " + std::to_string(i));
+  CHECK(talk.conversation_->length() <= 150);
 }
 
 TEST_CASE("an answer that fills the context goes on without the oldest turns, or ends") {
