@@ -21,7 +21,7 @@ namespace {
 class OpenFile {
  public:
   explicit OpenFile(const std::filesystem::path& path)
-      : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // no waiting for a pipe
     if (fd_ < 0) fail("cannot be opened");
     struct stat status = {};
     if (::fstat(fd_, &status) != 0) close_and_fail("cannot be examined");

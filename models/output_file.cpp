@@ -66,23 +66,39 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+[[noreturn]] void fail_to_write(const std::filesystem::path& path, const char* reason) {
+  throw std::runtime_error(fmt::format("{}: cannot be written: {}", path.string(), reason));
+}
+
+// What symbolic links point to, if only to a name that is free: a renamed file would take the link's place.
+std::filesystem::path target_of(const std::filesystem::path& path) {
+  constexpr int kMostLinks = 40;
+  std::filesystem::path target = path;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, error)); ++links) {
+    if (links == kMostLinks) fail_to_write(path, std::strerror(ELOOP));
+    target = folder_of(target) / std::filesystem::read_symlink(target);
+  }
+  const std::filesystem::file_status found = std::filesystem::status(target, error);
+  if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found))
+    fail_to_write(path, "it is no regular file");
+  return target;
+}
+
 }  // namespace
 
 void require_replaceable(const std::filesystem::path& path) {
-  const auto fail = [&](const char* reason) {
-    throw std::runtime_error(fmt::format("{}: cannot be written: {}", path.string(), reason));
-  };
-  if (std::filesystem::is_directory(path)) fail(std::strerror(EISDIR));
-  if (::access(folder_of(path).c_str(), W_OK) != 0) fail(std::strerror(errno));
+  if (::access(folder_of(target_of(path)).c_str(), W_OK) != 0) fail_to_write(path, std::strerror(errno));
 }
 
 void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write) {
-  const std::filesystem::path partial = path.string() + ".partial";
+  const std::filesystem::path target = target_of(path);
+  const std::filesystem::path partial = target.string() + ".partial";
   OutputFile out(partial, OutputFile::Mode::create, OutputFile::Readers::owner);
   try {
     write(out);
     out.sync();
-    rename_file(partial, path);
+    rename_file(partial, target);
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove(partial, ignored);

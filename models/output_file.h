@@ -35,7 +35,8 @@ class OutputFile {
 };
 
 // A file that appears, or is replaced, as a whole: `write` fills a temporary one beside it, which is removed
-// where it throws. Only its owner can read it.
+// where it throws. Only its owner can read it. Symbolic links stay, what they point to is replaced; what is
+// no regular file (a device, a folder) is refused.
 void replace_file(const std::filesystem::path& path, const std::function<void(OutputFile&)>& write);
 
 // Throws std::runtime_error naming the file where replace_file() could not put one there.

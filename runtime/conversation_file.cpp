@@ -2,15 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
+#include "models/file_bytes.h"
 #include "models/json.h"
 #include "models/output_file.h"
-#include "runtime/text_input.h"
 
 namespace spqr {
 namespace {
+
+constexpr std::uintmax_t kLargestFile = 64U << 20U;
 
 ChatRole role_named(const std::string& name, const std::string& where) {
   for (const ChatRole role : {ChatRole::system, ChatRole::user, ChatRole::assistant}) {
@@ -18,6 +21,16 @@ ChatRole role_named(const std::string& name, const std::string& where) {
   }
   throw std::runtime_error(
       fmt::format("{}: there is no role '{}'; there are system, user and assistant", where, name));
+}
+
+std::string file_text(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  if (!error && size > kLargestFile)
+    throw std::runtime_error(
+        fmt::format("{}: {} bytes is too large, at most {} are expected", path.string(), size, kLargestFile));
+  const FileBytes file = FileBytes::read(path);
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
 }  // namespace
@@ -31,7 +44,7 @@ void write_conversation(const std::filesystem::path& path, std::span<const ChatM
 
 std::vector<ChatMessage> read_conversation(const std::filesystem::path& path) {
   const std::string where = path.string();
-  const nlohmann::json array = parse_json_strict(read_text(path), where);
+  const nlohmann::json array = parse_json_strict(file_text(path), where);
   if (!array.is_array()) throw std::runtime_error(fmt::format("{}: not an array of messages", where));
   std::vector<ChatMessage> messages;
   for (const nlohmann::json& object : array) {

@@ -55,6 +55,8 @@ std::vector<std::string> source_warnings(const Checkpoint& checkpoint, const Tok
 void require_other_file(const std::filesystem::path& out, const std::filesystem::path& model) {
   if (std::filesystem::is_directory(out))
     throw std::runtime_error(fmt::format("{}: is a directory, expected a file to write", out.string()));
+  if (std::filesystem::exists(out) && !std::filesystem::is_regular_file(out))
+    throw std::runtime_error(fmt::format("{}: is no regular file and cannot be replaced", out.string()));
   std::error_code error;
   if (std::filesystem::equivalent(out, model, error))
     throw std::runtime_error(fmt::format("{}: is the model itself; write another file", out.string()));

@@ -1,6 +1,7 @@
 #include "runtime/conversation.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -332,6 +333,13 @@ TEST_CASE("files that are no conversation are refused by name") {
     CAPTURE(text);
     CHECK(contains(message_of([&] { read_conversation(directory.write("bad.json", text)); }), "bad.json"));
   }
+  const auto pipe = directory.path() / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(contains(message_of([&] { read_conversation(pipe); }), "pipe: is not a regular file"));
+  CHECK(contains(message_of([&] { write_conversation(pipe, {}); }), "pipe: cannot be written"));
+  CHECK(contains(message_of([&] { read_conversation("-"); }), "-: cannot be opened"));
+  std::filesystem::resize_file(directory.write("large.json", "["), 1U << 30U);
+  CHECK(contains(message_of([&] { read_conversation(directory.path() / "large.json"); }), "is too large"));
   Talk talk(100);
   const ChatMessage user{ChatRole::user, "x"};
   const ChatMessage assistant{ChatRole::assistant, "x"};

@@ -101,7 +101,7 @@ TEST_CASE("where a prompt cache cannot be written, nothing is left behind") {
   CHECK(contains(message_of([&] { save_prompt_cache(session, nowhere); }), "cannot be created"));
   std::filesystem::create_directory(saved.directory_.path() / "folder");
   CHECK(contains(message_of([&] { save_prompt_cache(session, saved.directory_.path() / "folder"); }),
-                 "cannot be renamed"));
+                 "no regular file"));
   CHECK_FALSE(std::filesystem::exists(saved.directory_.path() / "folder.partial"));
 }
 

@@ -1,6 +1,7 @@
 // spqr-quantize as a user runs it: exit statuses, what goes where, Ctrl-C.
 #include <doctest/doctest.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -76,6 +77,11 @@ TEST_CASE("spqr-quantize: wrong usage is exit status 2, what fails 1, each one s
     CHECK(is_one_line(finished.err));
   }
   CHECK(std::filesystem::is_empty(directory.path()));
+  REQUIRE(::mkfifo(out.c_str(), 0600) == 0);
+  const Finished finished = run_process(stories(out, {"--scheme", "f16", "--quiet"}));
+  CHECK(finished.status == 1);
+  CHECK(contains(finished.err, "q.spqr: is no regular file"));
+  CHECK(std::filesystem::is_fifo(out));
 }
 
 TEST_CASE("spqr-quantize: what a value can be is said, and where one comes from that was not given") {
