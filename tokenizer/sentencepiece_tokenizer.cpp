@@ -84,9 +84,12 @@ std::unique_ptr<Tokenizer> load_sentencepiece_model(const std::string& bytes, co
                           .pad = processor.pad_id()};
   if (processor.eos_id() >= 0) parts.defaults.eos = {processor.eos_id()};
   if (processor.bos_id() >= 0) parts.defaults.prefix = {processor.bos_id()};
+  // As transformers without a word to the contrary, and as Meta's program, which encodes what follows <s> as
+  // the start of a text: what LLaMA 2 was trained to talk with.
+  parts.starts_after_special = true;
   if (const auto config = files.find(std::string_view("tokenizer_config.json")); config != files.end()) {
     const Json json = parse_json_object(config->second, config->first);
-    parts.starts_after_special = bool_field(json, "legacy", false, config->first);
+    parts.starts_after_special = bool_field(json, "legacy", true, config->first);
   }
   parts.segmenter = std::move(segmenter);
   return make_piece_tokenizer(std::move(parts), files, kFile);

@@ -65,7 +65,8 @@ TEST_CASE("special tokens that a person typed stay plain text amid those of a te
       CHECK(ids.front() == end);
       CHECK(ids.back() == end);
       if (typed == "once") CHECK(ids == tokenizer.encode(text, kParse));
-      if (!entry.first.starts_with("tinystories") && entry.first != "tok105")
+      // These have a space after special tokens, or lack characters.
+      if (!entry.first.starts_with("tinystories") && entry.first != "tok105" && entry.first != "llama")
         CHECK(tokenizer.decode(ids, true) == text);
     }
   }
@@ -89,7 +90,7 @@ TEST_CASE("no text of plain characters becomes a special token") {
   }
 }
 
-TEST_CASE("LLaMA: BOS in front, special tokens in the midst of text, no space after them") {
+TEST_CASE("LLaMA: BOS in front, special tokens in the midst of text, text after them starts anew") {
   const auto files = test_tokenizer({{"tokenizer.model", "tokenizers/llama/tokenizer.model"}});
   if (!files) return;
   const auto tokenizer = load_tokenizer(*files);
@@ -98,14 +99,17 @@ TEST_CASE("LLaMA: BOS in front, special tokens in the midst of text, no space af
   CHECK(tokenizer->eos_ids() == Ids{2});
   // 15043 is "\u2581Hello", 10994 "Hello".
   CHECK(tokenizer->encode("Hello", {}) == Ids{1, 15043});
-  CHECK(tokenizer->encode("Hello</s>Hello", kParse) == Ids{15043, 2, 10994});
-  CHECK(tokenizer->encode("<s>Hello", kParse) == Ids{1, 10994});
+  // As transformers' LlamaTokenizer of this file has it, unless its files say otherwise.
+  CHECK(tokenizer->encode("Hello</s>Hello", kParse) == Ids{15043, 2, 15043});
+  CHECK(tokenizer->encode("<s>[INST] Hello [/INST]", kParse) ==
+        Ids{1, 518, 25580, 29962, 15043, 518, 29914, 25580, 29962});
+  CHECK(tokenizer->encode("<s> x", kParse) == Ids{1, 29871, 921});
   CHECK(tokenizer->encode("", {}) == Ids{1});
   CHECK(tokenizer->piece(0x41 + 3, false) == "A");
 
   TokenizerFiles configured = *files;
   configured["tokenizer_config.json"] =
-      R"({"add_bos_token": false, "add_eos_token": true, "legacy": true, "eos_token": {"content": "</s>"},
+      R"({"add_bos_token": false, "add_eos_token": true, "legacy": false, "eos_token": {"content": "</s>"},
           "added_tokens_decoder": {"1": {"content": "<s>", "special": true},
                                    "32000": {"content": "<|im_start|>", "special": true},
                                    "32001": {"content": "<tool>", "special": false}}})";
@@ -113,7 +117,8 @@ TEST_CASE("LLaMA: BOS in front, special tokens in the midst of text, no space af
   const auto other = load_tokenizer(configured);
   CHECK_FALSE(other->adds_bos());
   CHECK(other->encode("Hello", {}) == Ids{15043, 2});
-  CHECK(other->encode("Hello</s>Hello", kParse) == Ids{15043, 2, 15043});
+  CHECK(other->encode("Hello</s>Hello", kParse) == Ids{15043, 2, 10994});
+  CHECK(other->encode("<s>[INST] Hello", kParse) == Ids{1, 29961, 25580, 29962, 15043});
   CHECK(other->encode("<tool>", kPlain) == Ids{32001});
   CHECK(other->vocab_size() == 32002);
   CHECK(other->eos_ids() == Ids{2, 32000});
