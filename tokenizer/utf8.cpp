@@ -1,5 +1,6 @@
 #include "tokenizer/utf8.h"
 
+#include <fmt/core.h>
 #include <utf8proc.h>
 
 namespace spqr {
@@ -70,6 +71,22 @@ std::string repair_utf8(std::string_view text) {
     at += character.bytes;
   }
   return repaired;
+}
+
+std::string printable(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Char character = utf8_char(text, at);
+    const char32_t code = character.code;
+    const bool is_control = (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
+    if (character.state == Utf8Char::State::valid && is_control) {
+      result += fmt::format("\\x{:02x}", static_cast<unsigned>(code));
+    } else {
+      append_utf8(result, code);
+    }
+    at += character.bytes;
+  }
+  return result;
 }
 
 void append_utf8(std::string& text, char32_t code) {

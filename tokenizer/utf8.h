@@ -28,6 +28,9 @@ bool is_valid_utf8(std::string_view text);
 // Every maximal invalid subpart becomes U+FFFD.
 std::string repair_utf8(std::string_view text);
 void append_utf8(std::string& text, char32_t code);
+// Repaired, and control characters other than line ends and tabs written out ("\x1b"): text of a file that
+// cannot command a terminal.
+std::string printable(std::string_view text);
 
 // Bytes of the character that starts with the byte `first`, in valid UTF-8.
 std::size_t utf8_length(char first);

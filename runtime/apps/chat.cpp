@@ -253,7 +253,7 @@ void Chat::answer(Ask ask) {
 
 bool Chat::show(std::string_view text) {
   try {
-    if (!output_error_ && print(text)) return true;
+    if (!output_error_ && print_text(text)) return true;
   } catch (const std::runtime_error&) {
     output_error_ = std::current_exception();
   }
@@ -262,7 +262,9 @@ bool Chat::show(std::string_view text) {
 }
 
 void Chat::notice(std::string_view text) const {
-  print_error(fmt::format("{}{}{}\n", style_.notice, text, style_.plain));
+  control_terminal(style_.notice);
+  print_error(text);
+  control_terminal(style_.plain + "\n");
 }
 
 void Chat::command(std::string_view text) {

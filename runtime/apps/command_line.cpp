@@ -16,6 +16,8 @@
 #include <string>
 #include <string_view>
 
+#include "tokenizer/utf8.h"
+
 namespace spqr {
 namespace {
 
@@ -90,8 +92,16 @@ bool print(std::string_view text) {
   throw std::runtime_error(fmt::format("cannot write to standard output: {}", std::strerror(errno)));
 }
 
+bool print_text(std::string_view text) {
+  return isatty(STDOUT_FILENO) == 1 ? print(printable(text)) : print(text);
+}
+
 void print_error(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stderr) != text.size() || std::fflush(stderr) != 0)
+  control_terminal(printable(text));
+}
+
+void control_terminal(std::string_view sequence) {
+  if (std::fwrite(sequence.data(), 1, sequence.size(), stderr) != sequence.size() || std::fflush(stderr) != 0)
     errors_were_lost = true;
 }
 

@@ -25,8 +25,13 @@ int run_tool(int argc, char** argv, cxxopts::Options& options,
 // Writes to standard output, at once. False: its reader has gone away (and SIGPIPE is ignored). Throws
 // std::runtime_error where it cannot be written, e.g. to a full disk.
 bool print(std::string_view text);
-// Writes to standard error, at once. Where that cannot be written the work goes on.
+// As print(), for text that a model or a file made: none of it commands a terminal.
+bool print_text(std::string_view text);
+// Writes to standard error, at once, what is printable of it: files may be part of what is told. Where it
+// cannot be written the work goes on.
 void print_error(std::string_view text);
+// A control sequence for the terminal at standard error.
+void control_terminal(std::string_view sequence);
 
 // First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one, unless it is SIGHUP, ends the
 // process and leaves the terminal as it was. Idempotent.

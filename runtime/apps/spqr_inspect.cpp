@@ -39,7 +39,7 @@ int run_inspect(const cxxopts::ParseResult& options) {
     if (verify) object["verified_checksums"] = checksums_of(file);
     print(fmt::format("{}\n", to_text(object, 2)));
   } else {
-    print(to_text(inspection, file, tensors));
+    print_text(to_text(inspection, file, tensors));
     if (verify) print(fmt::format("\nall {} checksums are right\n", checksums_of(file)));
   }
   return kExitGood;

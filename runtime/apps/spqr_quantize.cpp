@@ -63,7 +63,8 @@ class Terminal final : public QuantizeObserver {
     progress_.update(done, total, Progress::Clock::now());
     if (quiet_) return;
     if (terminal_) {
-      print_error(fmt::format("\r\033[K{}", progress_.bar(what, 100)));
+      control_terminal(kClearLine);
+      print_error(progress_.bar(what, 100));
       shown_ = true;
     } else if (const int tenth = static_cast<int>(progress_.share() * 10); tenth > tenth_) {
       tenth_ = tenth;
@@ -71,7 +72,7 @@ class Terminal final : public QuantizeObserver {
     }
   }
   void clear() {
-    if (shown_) print_error("\r\033[K");
+    if (shown_) control_terminal(kClearLine);
     shown_ = false;
   }
 
@@ -80,6 +81,8 @@ class Terminal final : public QuantizeObserver {
     clear();
     print_error(fmt::format("{}\n", line));
   }
+
+  static constexpr std::string_view kClearLine = "\r\033[K";
 
   bool terminal_;
   bool quiet_;

@@ -223,11 +223,11 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
   const std::span<const std::int32_t> rest = session.rewind_to(ids);
   require_room(session, rest);
   if (!json && parsed.count("no-display-prompt") == 0)
-    print(session.tokenizer() != nullptr ? text : fmt::format("{} ", fmt::join(ids, " ")));
+    print_text(session.tokenizer() != nullptr ? text : fmt::format("{} ", fmt::join(ids, " ")));
 
   Sampler sampler(sampling);
   GenerateCallbacks callbacks;
-  if (!json) callbacks.text = print;
+  if (!json) callbacks.text = print_text;
   callbacks.interrupted = interrupted;
   const GenerateResult result = generate(session, sampler, rest, generating, callbacks);
   if (json) {

@@ -54,8 +54,8 @@ int tokenize(const cxxopts::ParseResult& options) {
       open_tokenizer(options["model"].as<std::string>(), options["tokenizer"].as<std::string>());
   const std::string input = read_input(options);
   if (options["decode"].as<bool>()) {
-    print(tokenizer->decode(parse_token_ids(input, tokenizer->vocab_size(), "with --decode"),
-                            options["special"].as<bool>()));
+    print_text(tokenizer->decode(parse_token_ids(input, tokenizer->vocab_size(), "with --decode"),
+                                 options["special"].as<bool>()));
     return kExitGood;
   }
   const EncodeOptions encode{.add_special = !options["no-bos"].as<bool>(),

@@ -267,6 +267,20 @@ TEST_CASE("colour is for terminals that have it, and off on request") {
   CHECK_FALSE(contains(screen({"NO_COLOR=", "TERM=dumb"}), "\033"));
 }
 
+TEST_CASE("what files hold does not command the terminal") {
+  Person person;
+  std::ofstream(person.stories_.file("bad.json")) << R"([{"role": "user\u001b[31m\u009b", "content": "x"}])";
+  const std::string screen = person.type("/load " + person.stories_.file("bad.json"));
+  CHECK(contains(screen, R"(there is no role 'user\x1b[31m\x9b')"));
+  CHECK_FALSE(contains(screen, "\033[31m"));
+  std::ofstream(person.stories_.file("cache")) << std::string("\x40\0\0\0\0\0\0\0{\"\xff\033", 11);
+  const Finished result =
+      run_process(person.stories_.chat({"--prompt-cache", person.stories_.file("cache")}));
+  CHECK(result.status == 1);
+  CHECK_FALSE(contains(result.err, "\xff"));
+  CHECK_FALSE(contains(result.err, "\033"));
+}
+
 TEST_CASE("colour ends with the prompt") {
   const std::string green = "\033[1;32m";
   const Stories stories;

@@ -40,5 +40,12 @@ TEST_CASE("invalid bytes become U+FFFD, one for each maximal subpart") {
   CHECK_FALSE(is_valid_utf8("\xF0\x9F\x98"));
 }
 
+TEST_CASE("text that cannot command a terminal") {
+  CHECK(printable("a\tb\n\u00e9\u00a0") == "a\tb\n\u00e9\u00a0");
+  CHECK(printable("\033[31m\r\x7f\u0085\u009b") == "\\x1b[31m\\x0d\\x7f\\x85\\x9b");
+  CHECK(printable("\xff\033") == "\xEF\xBF\xBD\\x1b");
+  CHECK(printable(std::string_view("\0", 1)) == "\\x00");
+}
+
 }  // namespace
 }  // namespace spqr
