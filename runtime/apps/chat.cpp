@@ -15,6 +15,7 @@
 #include "runtime/apps/sampler_options.h"
 #include "runtime/apps/timings.h"
 #include "runtime/conversation_file.h"
+#include "tokenizer/utf8.h"
 
 namespace spqr {
 namespace {
@@ -149,7 +150,12 @@ int Chat::run(const ChatOptions& options) {
 int Chat::talk(const ChatOptions& options) {
   if (terminal_)
     notice("/help lists the commands; a line that ends in \\ goes on, \"\"\" begins and ends several");
-  if (!options.first_message.empty()) say(options.first_message);
+  if (!options.first_message.empty()) {
+    if (terminal_)  // as if typed
+      print(fmt::format("{}>{} {}\n", style_.prompt, style_.plain, printable(options.first_message)));
+    reader_.remember(options.first_message);
+    say(options.first_message);
+  }
   bool warned = interrupted();
   Input input;
   while (!leaving_ && !(options.single_turn && answered_)) {
@@ -230,7 +236,7 @@ template <typename Ask>
 void Chat::answer(Ask ask) {
   GenerateCallbacks callbacks;
   callbacks.text = [this](std::string_view text) { return show(text); };
-  callbacks.interrupted = interrupted;
+  callbacks.interrupted = [this] { return reader_.interrupted_meanwhile(); };
   try {
     const Answer answer = ask(callbacks);
     if (!answer.generated.text.ends_with('\n')) show("\n");

@@ -119,6 +119,10 @@ bool interrupted() {
   return interrupts.load() > 0;
 }
 
+void set_interrupted() {
+  interrupts = 1;
+}
+
 int terminated() {
   const int signal = ended_by.load();
   return signal == 0 ? 0 : 128 + signal;

@@ -37,6 +37,8 @@ void control_terminal(std::string_view sequence);
 // process and leaves the terminal as it was. Idempotent.
 void install_interrupt_handler();
 bool interrupted();
+// As a first Ctrl-C does, for one that comes as a character.
+void set_interrupted();
 // 128 + the signal where that was another one than a Ctrl-C: the exit status with which the process is to
 // end; else 0.
 int terminated();

@@ -2,6 +2,8 @@
 
 #include <histedit.h>
 #include <langinfo.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include <clocale>
 #include <cstdio>
@@ -115,14 +117,21 @@ struct LineReader::Editor {
     el_set(line, EL_GETCFN, &Editor::get);
     el_set(line, EL_ADDFN, "spqr-paste", "Insert pasted text", &Editor::paste);
     bind_keys();
+    typed_input().take_interrupts();
     el_source(line, nullptr);  // the user's own .editrc
     stay_raw();
   }
 
   // The terminal leaves characters as they are between lines too: what is typed while an answer comes is
   // neither echoed into it nor taken for a line's end or the end of input. libedit does this only while it
-  // reads.
-  void stay_raw() { el_set(line, EL_PREP_TERM, 1); }
+  // reads. Ctrl-C is a character too.
+  void stay_raw() {
+    el_set(line, EL_PREP_TERM, 1);
+    termios settings = {};
+    if (tcgetattr(STDIN_FILENO, &settings) != 0) return;
+    settings.c_cc[VINTR] = _POSIX_VDISABLE;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &settings);
+  }
 
   // After a new size, or after the process was stopped, when a shell had the terminal to itself.
   void set_up_again() {
@@ -168,6 +177,11 @@ Typed LineReader::read(const std::string& prompt, std::string& line) {
   line.assign(text, static_cast<std::size_t>(count));
   if (line.ends_with('\n')) line.pop_back();
   return Typed::line;
+}
+
+bool LineReader::interrupted_meanwhile() {
+  if (editor_ && typed_input().find_interrupt()) set_interrupted();
+  return interrupted();
 }
 
 void LineReader::remember(const std::string& text) {

@@ -21,6 +21,8 @@ class LineReader {
   // before some other character. interrupted: a signal came (see interrupted()), and what was typed is
   // forgotten.
   Typed read(const std::string& prompt, std::string& line);
+  // As interrupted(), with a Ctrl-C that has been typed since.
+  bool interrupted_meanwhile();
   // Puts a text into the history, if lines are edited.
   void remember(const std::string& text);
 

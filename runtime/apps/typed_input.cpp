@@ -3,9 +3,12 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 
 #include "runtime/apps/command_line.h"
 
@@ -13,6 +16,8 @@ namespace spqr {
 namespace {
 
 constexpr wchar_t kReplacement = 0xfffd;
+constexpr unsigned char kInterrupt = 0x03;  // Ctrl-C
+constexpr std::size_t kMostTypedAhead = 1U << 20U;
 
 std::atomic<bool> changed{false};
 
@@ -71,24 +76,45 @@ Typed TypedInput::fill(const std::function<void()>& on_change) {
       if (errno == EINTR) continue;
       break;
     }
-    const ssize_t count = ::read(STDIN_FILENO, buffer_.data(), buffer_.size());
-    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    begin_ = 0;
-    end_ = count > 0 ? static_cast<std::size_t>(count) : 0;
-    if (count > 0) result = Typed::line;
+    if (read_some()) {
+      result = Typed::line;
+    } else if (errno == EINTR || errno == EAGAIN) {
+      continue;
+    }
     break;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return result;
 }
 
+// errno is 0 at the end of input.
+bool TypedInput::read_some() {
+  std::array<unsigned char, 4096> buffer;
+  errno = 0;
+  const ssize_t count = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+  if (count > 0) pending_.insert(pending_.end(), buffer.begin(), buffer.begin() + count);
+  return count > 0;
+}
+
+bool TypedInput::find_interrupt() {
+  if (!takes_interrupts_) return false;
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  while (pending_.size() < kMostTypedAhead && poll(&input, 1, 0) > 0 && read_some()) {
+  }
+  const auto found = std::find(pending_.begin(), pending_.end(), kInterrupt);
+  if (found == pending_.end()) return false;
+  pending_.erase(pending_.begin(), found + 1);
+  return true;
+}
+
 Typed TypedInput::next_byte(unsigned char& byte, const std::function<void()>& on_change) {
-  if (begin_ == end_) {
+  if (pending_.empty()) {
     const Typed filled = fill(on_change);
     if (filled != Typed::line) return filled;
   }
-  byte = buffer_[begin_++];
-  return Typed::line;
+  byte = pending_.front();
+  pending_.pop_front();
+  return byte == kInterrupt && takes_interrupts_ ? Typed::interrupted : Typed::line;
 }
 
 Typed TypedInput::next(wchar_t& character, const std::function<void()>& on_change) {
@@ -100,7 +126,7 @@ Typed TypedInput::next(wchar_t& character, const std::function<void()>& on_chang
     const Typed got = next_byte(byte, on_change);
     if (got == Typed::interrupted) return got;
     if (got == Typed::end || (byte & 0xc0) != 0x80) {
-      if (got == Typed::line) --begin_;  // it begins something else
+      if (got == Typed::line) pending_.push_front(byte);  // it begins something else
       character = kReplacement;
       return Typed::line;
     }
