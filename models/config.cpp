@@ -49,11 +49,20 @@ std::string model_type_of(const Members& members) {
   }
   if (type.empty() && architecture.empty())
     members.fail("neither model_type nor architectures says what model this is");
+  const auto head = architecture.rfind("For");
+  if (head != std::string::npos && !architecture.substr(head).starts_with("ForCausalLM"))
+    members.fail(fmt::format(
+        "architecture '{}' is not supported: expected one that writes text (ForCausalLM); supported: {}",
+        architecture, supported()));
+  bool is_known_name = false;
   for (const Architecture& known : kArchitectures) {
+    is_known_name = is_known_name || is_one_of(architecture, known.names);
     const bool is_it = type.empty() ? is_one_of(architecture, known.names)
                                     : type == known.model_type || is_one_of(type, known.older_types);
     if (is_it) return std::string(known.model_type);
   }
+  if (is_known_name)
+    members.fail(fmt::format("model_type '{}' is not supported; supported: {}", type, supported()));
   members.fail(fmt::format("architecture '{}' is not supported; supported: {}",
                            architecture.empty() ? type : architecture, supported()));
 }

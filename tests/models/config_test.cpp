@@ -163,6 +163,11 @@ TEST_CASE("config: what is not supported is refused by name") {
   CHECK(contains(error_of(bloom.dump()), "dir/config.json"));
   CHECK(contains(error_of(R"({"model_type":"gpt2"})"), "'gpt2'"));
   CHECK(contains(error_of("{}"), "model_type"));
+  for (const char* head : {"SequenceClassification", "TokenClassification", "QuestionAnswering"}) {
+    const std::string name = "LlamaFor" + std::string(head);
+    CHECK(contains(error_with(llama(), "architectures", {name}),
+                   "architecture '" + name + "' is not supported"));
+  }
   Json nameless = llama();
   nameless.erase("model_type");
   CHECK(parse(nameless).model_type == "llama");

@@ -101,6 +101,10 @@ TEST_CASE("falcon config: what is not supported is refused by name") {
   }
   CHECK(contains(error_with({{"model_type", "falcon_h1"}, {"architectures", {"FalconH1ForCausalLM"}}}),
                  "'FalconH1ForCausalLM' is not supported"));
+  CHECK(contains(error_with({{"architectures", {"FalconForSequenceClassification"}}}),
+                 "'FalconForSequenceClassification' is not supported"));
+  CHECK(contains(error_with({{"model_type", "falcon_e"}, {"architectures", {"FalconForCausalLM"}}}),
+                 "model_type 'falcon_e' is not supported; supported: "));
   CHECK(contains(error_with({{"activation", "relu"}}), "activation 'relu'"));
   CHECK(contains(error_with({{"new_decoder_architecture", true}, {"parallel_attn", false}}),
                  "new_decoder_architecture without parallel_attn"));
