@@ -98,7 +98,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path, const Checkpoi
   if (fs::is_directory(path, error)) {
     return is_meta_directory(path) ? open_meta_checkpoint(path, options) : open_hf_checkpoint(path, options);
   }
-  const std::string start = first_bytes(path, 16);
+  const std::string start = first_bytes(path, 32);
   if (start.starts_with("GGUF")) return open_gguf_checkpoint(path, options);
   refuse_known_others(path, start);
   return open_llama2c_checkpoint(path, options);

@@ -33,9 +33,12 @@ constexpr std::array kLayouts{
            safetensors_weights},
     Layout{"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin", "PyTorch", torch_weights}};
 
-// Old conversions stored this table, which follows from the configuration.
-bool is_ignored(std::string_view name) {
-  return name.ends_with(".rotary_emb.inv_freq");
+// Tables that old conversions stored, which follow from the configuration (inv_freq, position_ids, masks):
+// models read weights and biases.
+bool is_ignored(const WeightTensor& tensor) {
+  const std::string_view name = tensor.name;
+  const bool may_be_read = name.ends_with(".weight") || name.ends_with(".bias");
+  return name.ends_with(".rotary_emb.inv_freq") || (!is_widenable(tensor) && !may_be_read);
 }
 
 class HfCheckpoint final : public Checkpoint {
@@ -83,7 +86,7 @@ class HfCheckpoint final : public Checkpoint {
     std::set<std::string> missing = wanted;
     for (WeightTensor& tensor : layout_.read(path)) {
       missing.erase(tensor.name);
-      if (is_ignored(tensor.name) || (!wanted.empty() && !wanted.contains(tensor.name))) continue;
+      if (is_ignored(tensor) || (!wanted.empty() && !wanted.contains(tensor.name))) continue;
       require_widenable(tensor, path.string());
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
       stored_[tensor.name] = std::move(tensor);

@@ -92,6 +92,7 @@ class MetaCheckpoint final : public Checkpoint {
     const std::string params_json = read_small_file(params);
     const std::vector<fs::path> shards = shards_in(directory);
     for (const fs::path& shard : shards) add_shard(shard);
+    require_all_shards(shards.size());
     for (auto& [name, joined] : stored_) {
       if (joined.parts.size() != shards.size())
         fail(fmt::format("only {} of {} shards have tensor {}: incomplete download?", joined.parts.size(),
@@ -150,6 +151,18 @@ class MetaCheckpoint final : public Checkpoint {
       joined.rotated = name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight");
       joined.parts.push_back(std::move(tensor));
     }
+  }
+
+  // The queries' matrix is square; each shard has as many of its rows.
+  void require_all_shards(std::size_t found) const {
+    const auto queries = stored_.find("model.layers.0.self_attn.q_proj.weight");
+    if (queries == stored_.end()) return;
+    const std::vector<std::int64_t>& shape = queries->second.parts.front().shape;
+    const std::int64_t expected = shape[0] > 0 ? shape[1] / shape[0] : 0;
+    if (static_cast<std::int64_t>(found) < expected)
+      fail(fmt::format(
+          "consolidated.{:02}.pth is missing: the model is split into {} files; incomplete download?", found,
+          expected));
   }
 
   // Split where its rows are shorter than the model's width, which the norms have.

@@ -20,8 +20,10 @@ using pickle::Tensor;
 using pickle::Value;
 
 constexpr std::string_view kZipMagic("PK\x03\x04", 4);
-// A pickle of the number 0x1950a86a20f9469cfc6c: protocol 2, LONG1 of ten bytes, STOP.
-constexpr std::string_view kLegacyMagic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
+// A pickle of the number 0x1950a86a20f9469cfc6c behind its protocol and, from 4 on, the size of its frame:
+// LONG1 of ten bytes, STOP.
+constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 13);
+constexpr std::size_t kLongestStart = 2 + 9 + kLegacyMagic.size();
 constexpr std::int64_t kLegacyProtocol = 1001;
 constexpr std::uint64_t kLargestPickle = 64U << 20;
 constexpr std::size_t kBestCompression = 1032;  // of deflate
@@ -36,6 +38,14 @@ constexpr std::array<std::pair<std::string_view, std::size_t>, 10> kElementBytes
                                                                                   {"I8", 1},
                                                                                   {"U8", 1},
                                                                                   {"BOOL", 1}}};
+
+// Bytes of the magic number's pickle; 0: the file begins otherwise.
+std::size_t legacy_magic_bytes(std::string_view start) {
+  if (start.size() < 2 || start[0] != '\x80' || start[1] < 2 || start[1] > 5) return 0;
+  const std::size_t number = start.substr(2).starts_with('\x95') ? 2 + 9 : 2;
+  const bool is_it = start.size() > number && start.substr(number).starts_with(kLegacyMagic);
+  return is_it ? number + kLegacyMagic.size() : 0;
+}
 
 std::size_t storage_bytes(const Storage& storage, const std::string& where) {
   std::size_t bytes = 0;
@@ -85,7 +95,7 @@ struct TorchFile::State {
   }
 
   void parse_zip();
-  void parse_legacy();
+  void parse_legacy(std::size_t magic_bytes);
   void check_storage(const Storage& storage) const;
   void read_storage(const Storage& storage, std::size_t offset, std::span<std::byte> out) const;
 };
@@ -110,8 +120,8 @@ void TorchFile::State::parse_zip() {
   object = pickle::load(text, where);
 }
 
-void TorchFile::State::parse_legacy() {
-  std::span<const std::byte> rest = bytes.bytes().subspan(kLegacyMagic.size());
+void TorchFile::State::parse_legacy(std::size_t magic_bytes) {
+  std::span<const std::byte> rest = bytes.bytes().subspan(magic_bytes);
   const auto next = [&] {
     Pickle loaded = pickle::load(rest, where);
     rest = rest.subspan(loaded.bytes);
@@ -198,11 +208,11 @@ TorchFile TorchFile::parse(FileBytes bytes, const std::string& where) {
   state->where = where;
   const auto all = state->bytes.bytes();
   const std::string_view start(reinterpret_cast<const char*>(all.data()),
-                               std::min<std::size_t>(all.size(), 16));
+                               std::min(all.size(), kLongestStart));
   if (start.starts_with(kZipMagic)) {
     state->parse_zip();
-  } else if (start.starts_with(kLegacyMagic)) {
-    state->parse_legacy();
+  } else if (const std::size_t magic_bytes = legacy_magic_bytes(start); magic_bytes > 0) {
+    state->parse_legacy(magic_bytes);
   } else {
     state->fail("is no file of torch.save (neither a zip archive nor the older format)");
   }
@@ -236,7 +246,7 @@ std::vector<std::byte> TorchFile::read(const Tensor& tensor) const {
 }
 
 bool is_torch_file(std::string_view start) {
-  return start.starts_with(kZipMagic) || start.starts_with(kLegacyMagic);
+  return start.starts_with(kZipMagic) || legacy_magic_bytes(start) > 0;
 }
 
 std::size_t torch_element_bytes(std::string_view dtype) {

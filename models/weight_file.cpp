@@ -46,8 +46,12 @@ std::vector<WeightTensor> torch_weights(const std::filesystem::path& path) {
   return tensors;
 }
 
+bool is_widenable(const WeightTensor& tensor) {
+  return tensor.dtype == "F32" || tensor.dtype == "F16" || tensor.dtype == "BF16";
+}
+
 void require_widenable(const WeightTensor& tensor, const std::string& where) {
-  if (tensor.dtype == "F32" || tensor.dtype == "F16" || tensor.dtype == "BF16") return;
+  if (is_widenable(tensor)) return;
   throw std::runtime_error(
       fmt::format("{}: tensor {} is stored as {}, which is not supported; supported: F32, F16, BF16", where,
                   tensor.name, tensor.dtype));

@@ -22,6 +22,7 @@ struct WeightTensor {
 std::vector<WeightTensor> safetensors_weights(const std::filesystem::path& path);
 std::vector<WeightTensor> torch_weights(const std::filesystem::path& path);
 
+bool is_widenable(const WeightTensor& tensor);
 // Throws std::runtime_error, naming `where`, for a dtype that `read` does not widen.
 void require_widenable(const WeightTensor& tensor, const std::string& where);
 

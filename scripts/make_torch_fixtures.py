@@ -103,6 +103,8 @@ def write_types(out, rng):
     odd = {"tuple": (1, -2.5, "é", None, True, [2 ** 40, 300]), "size": base.size(), "dtype": torch.float16, "sparse": sparse.to_sparse()}
     torch.save({**kept, **odd}, out / "types.pt")
     torch.save({**kept, **odd}, out / "types-legacy.pt", _use_new_zipfile_serialization=False)
+    for protocol in (3, 4, 5):
+        torch.save({**kept, **odd}, out / f"types-legacy-{protocol}.pt", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
     with zipfile.ZipFile(out / "types.pt") as source, \
             zipfile.ZipFile(out / "deflated.pt", "w", zipfile.ZIP_DEFLATED) as target:
         for entry in source.infolist():

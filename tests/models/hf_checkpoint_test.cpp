@@ -40,7 +40,7 @@ TEST_CASE("Hugging Face directory: F32, F16 and BF16 become f32, at any alignmen
   directory.write(
       "model.safetensors",
       safetensors_bytes({{"a.weight", "F32", {2, 2}, kFloats},
-                         {"odd", "U8", {0}, ""},
+                         {"odd.weight", "U8", {0}, ""},
                          {"b.weight", "F16", {4}, kHalves},
                          {"c.weight", "BF16", {1, 4}, kBrains},
                          {"model.layers.0.self_attn.rotary_emb.inv_freq", "F64", {1}, bytes_of(1.0)}}));
@@ -52,7 +52,9 @@ TEST_CASE("Hugging Face directory: F32, F16 and BF16 become f32, at any alignmen
         safetensors_bytes({{"a.weight", "F32", {2, 2}, kFloats},
                            {"b.weight", "F16", {4}, kHalves},
                            {std::string(padding, 'c'), "BF16", {1, 4}, kBrains},
-                           {"model.layers.0.self_attn.rotary_emb.inv_freq", "F64", {1}, bytes_of(1.0)}}));
+                           {"model.layers.0.self_attn.rotary_emb.inv_freq", "F64", {1}, bytes_of(1.0)},
+                           {"model.position_ids", "I64", {1}, bytes_of(1.0)},
+                           {"model.layers.0.self_attn.mask", "BOOL", {1}, "1"}}));
     const auto checkpoint = open_checkpoint(directory.path(), {});
     CHECK(checkpoint->format() == "safetensors");
     CHECK(checkpoint->tensors().size() == 3);
@@ -72,8 +74,8 @@ TEST_CASE("Hugging Face directory: F32, F16 and BF16 become f32, at any alignmen
 TEST_CASE("Hugging Face directory: other element types are refused by name") {
   TemporaryDirectory directory;
   directory.write("config.json", tiny_config(false).dump());
-  directory.write("model.safetensors", safetensors_bytes({{"w", "I8", {4}, "abcd"}}));
-  CHECK(contains(open_error(directory), "tensor w is stored as I8"));
+  directory.write("model.safetensors", safetensors_bytes({{"w.weight", "I8", {4}, "abcd"}}));
+  CHECK(contains(open_error(directory), "tensor w.weight is stored as I8"));
 }
 
 TEST_CASE("Hugging Face directory: a tied embedding has both names, whichever is stored") {

@@ -36,7 +36,8 @@ std::string error(const std::string& bytes) {
 // The files and the values come from torch.
 TEST_CASE("torch file: tensors of every kind, in both layouts, stored and compressed") {
   const auto expected = SafetensorsFile::open(kFixtures / "types.safetensors");
-  for (const char* name : {"types.pt", "types-legacy.pt", "deflated.pt"}) {
+  for (const char* name : {"types.pt", "types-legacy.pt", "types-legacy-3.pt", "types-legacy-4.pt",
+                           "types-legacy-5.pt", "deflated.pt"}) {
     CAPTURE(name);
     const TorchFile file = TorchFile::open(kFixtures / name);
     const auto* dict = file.root().as<Dict>();
