@@ -44,6 +44,9 @@ PRE_TOKENIZERS = {
     "tekken": sequence(split({"Regex": TEKKEN}), BYTES),
     "falcon": sequence({"type": "Punctuation", "behavior": "Contiguous"}, GPT2,
                        {"type": "Digits", "individual_digits": False}, split({"Regex": "[0-9][0-9][0-9]"})),
+    "deepseek-coder": sequence(*(split({"Regex": pattern}) for pattern in
+                                 (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")),
+                               {"type": "Digits", "individual_digits": True}, BYTES),
     "punctuation": {"type": "Punctuation", "behavior": "Isolated"},
     "digits": {"type": "Digits", "individual_digits": False},
     "whitespace": {"type": "Whitespace"},

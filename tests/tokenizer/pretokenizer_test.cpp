@@ -35,7 +35,7 @@ TEST_CASE("names of GGUF files mean what the models' own files describe") {
   for (const auto& entry : nlohmann::json::parse(fixture("pretokenizers.json"))) {
     const auto name = entry["name"].get<std::string>();
     if (name != "gpt-2" && name != "smollm" && name != "llama-bpe" && name != "qwen2" && name != "tekken" &&
-        name != "falcon") {
+        name != "falcon" && name != "deepseek-coder") {
       continue;
     }
     CAPTURE(name);
@@ -46,6 +46,16 @@ TEST_CASE("names of GGUF files mean what the models' own files describe") {
             without_empty(expected["words"].get<Words>()));
     }
   }
+  // Other names of the same, in llama.cpp, for whose users such files are made.
+  for (const auto& [name, other] : {std::pair{"falcon3", "llama-bpe"}, std::pair{"midm-2.0", "llama-bpe"},
+                                    std::pair{"megrez", "qwen2"}, std::pair{"minerva-7b", "smollm"}}) {
+    CHECK(gguf_pretokenizer(name, "test").pre_tokenizer == gguf_pretokenizer(other, "test").pre_tokenizer);
+    CHECK(gguf_pretokenizer(name, "test").add_bos == gguf_pretokenizer(other, "test").add_bos);
+  }
+  const GgufPreTokenizer smaug = gguf_pretokenizer("smaug-bpe", "test");
+  CHECK(smaug.pre_tokenizer == gguf_pretokenizer("llama-bpe", "test").pre_tokenizer);
+  CHECK_FALSE(smaug.add_bos);
+  CHECK_FALSE(smaug.ignore_merges);
   CHECK_THROWS_WITH_AS(gguf_pretokenizer("bloom", "x.gguf"),
                        "x.gguf: 'tokenizer.ggml.pre' = 'bloom' is not supported", std::runtime_error);
 }
