@@ -165,6 +165,14 @@ RULES = [
     "{{ {'a': [1, 'x\u00e9\"', none, true, 1.5], 'b': {}}|tojson }}{{ {'a': [1, {'b': []}]}|tojson(indent=2) }}{{ 'a\\tb\\u0001/'|tojson }}{{ []|tojson(indent=1) }}",
     "{{ 'a,b,,c'.split(',') }}{{ ' a  b '.split() }}{{ 'a b c'.split(' ', 1) }}{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith(('x', 'c')) }}{{ 'xxaxx'.strip('x') }}{{ ' a '.lstrip() }}|{{ ' a '.rstrip() }}|",
     "{{ 'aXb'.lower() }}{{ 'axb'.upper() }}{{ 'hello world-x'.title() }}{{ 'hELLO'.capitalize() }}{{ 'its a-b (c) <d> e.f'|title }}{{ 'aab'.replace('a', 'c', 1) }}{{ ', '.join(['a', 'b']) }}{{ '\\u3000 a\\u00a0'.strip() }}|{{ '\\x1c a'|trim }}|",
+    "{{ 'a,b,c'.rsplit(',', 1) }}{{ 'a,b'.rsplit(',') }}{{ 'abc'.rsplit('x', 2) }}{{ 'aaa'.rsplit('aa', 5) }}{{ 'héllo'.find('l') }}{{ 'a'.find('b') }}{{ 'a'.find('') }}"
+    "{{ '{}-{}'.format(1, 'b') }}{{ '{1}{0}{{x}}{a}'.format('p', 'q', a=none) }}{{ ''.format() }}",
+    "{{ [3, 1, 2]|sort }}{{ ['b', 'A', 'c']|sort }}{{ ['b', 'A']|sort(case_sensitive=true) }}{{ [1, 3]|sort(reverse=true) }}{{ [{'a': 2}, {'a': 1}]|sort(attribute='a') }}{{ {'b': 1, 'a': 2}|sort }}"
+    "{{ [1, 2.5]|sum }}{{ []|sum }}{{ [{'a': 2}, {'a': 1}]|sum(attribute='a') }}{{ [1]|sum(start=3) }}",
+    "{{ 2 ** 9 }} {{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ 2 ** -1 }} {{ 2.0 ** 3 }} {{ 3 * 2 ** 2 }} {{ 0 ** 0 }} {{ (-1) ** 3 }}",
+    "{{ 'é'|upper }}{{ 'ÀÉ Я'.lower() }}{{ 'éa'.capitalize() }}{{ 'straÇe'|lower }}{{ 'привет'.upper() }}",
+    "{% set a, b = 1, 'x' %}{{ a }}{{ b }}{% set c, d = [3, 4] %}{{ c }}{{ d }}",
+    "a\n  {% raw %} {{ x }} {% if %}\n{# c #} {% endraw %}\nb {%- raw -%}  {{ y }}  {%- endraw -%}  c{% raw %}{% endraw %}d",
     # tests
     "{{ 1 is defined }}{{ x is undefined }}{{ none is none }}{{ 'a' is string }}{{ {} is mapping }}{{ [] is sequence }}{{ 'a' is iterable }}{{ 1 is iterable }}{{ 1 is number }}{{ true is integer }}{{ 1.5 is float }}"
     "{{ true is boolean }}{{ true is true }}{{ 1 is true }}{{ 3 is odd }}{{ 3 is even }}{{ 1 is not none }}{{ 1 is in [1] }}{{ 'a' is eq 'a' }}{{ 1 is ne(2) }}{{ x is not defined and y is not defined }}{{ {} is sequence }}",
@@ -173,10 +181,10 @@ RULES = [
     "|{{ messages[0]|tojson }}|{{ messages[0] }}|{{ messages[0].content|replace('you', messages[0].role) }}|{{ messages[0].content|upper|lower|title }}|{{ messages[0].content|indent(2, true) }}|{{ messages[0].content|reverse }}",
 ]
 REFUSED = ["", "{{ 1 }}", "{% for m in messages %}{{ m.content }}{% endfor", "{{ messages[0].content", "{% if true %}", "{% endif %}", "{{ 'a }}", "{% for m in messages %}x{% endfor %}",
-           "{% include 'x' %}", "{% call f() %}{% endcall %}", "{% raw %}{% endraw %}", "{% filter upper %}{% endfilter %}", "{% for m in messages recursive %}{% endfor %}",
+           "{% include 'x' %}", "{% call f() %}{% endcall %}", "{% filter upper %}{% endfilter %}", "{% for m in messages recursive %}{% endfor %}",
            "{{ messages|nothing }}", "{{ messages is nothing }}", "{{ nothing() }}", "{{ nothing.more }}", "{{ messages[0].content.encode() }}", "{{ messages.append(1) }}",
-           "{{ ''.__class__ }}", "{{ 2 ** 9 }}", "{{ f(*messages) }}", "{{ 1 + }}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{{ [1, }}", "{{ messages[] }}", "{% set x %}", "{% break %}", "{{ 'a' + 1 }}",
-           "{{ 1 / 0 }}", "{{ 9223372036854775807 + 1 }}", "{{ 99999999999999999999 }}", "{{ raise_exception('no') }}", "{{ range(1000000) }}", "{{ cycler }}", "{% set messages.x = 1 %}", "{{ 'é'|upper }}",
+           "{{ ''.__class__ }}", "{{ f(*messages) }}", "{{ 1 + }}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{{ [1, }}", "{{ messages[] }}", "{% set x %}", "{% break %}", "{{ 'a' + 1 }}",
+           "{{ 1 / 0 }}", "{{ 9223372036854775807 + 1 }}", "{{ 99999999999999999999 }}", "{{ raise_exception('no') }}", "{{ range(1000000) }}", "{{ cycler }}", "{% set messages.x = 1 %}",
            "{% for a, b in [[1]] %}{% endfor %}", "{% macro f() %}{% endmacro %}{{ f(1) }}", "{{ f }}{% macro f() %}{% endmacro %}{{ f }}", "{{ namespace(a=1) }}", "{{ '\\N{DASH}' }}", "{{ {1: 2} }}"]
 CONVERSATIONS = [
     [("user", "Hi")],

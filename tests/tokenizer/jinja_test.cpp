@@ -93,6 +93,11 @@ TEST_CASE("jinja: what comes from a message is known as such, whatever is done w
                                        "messages[0]|string",
                                        "strftime_now(content)",
                                        "content.title()",
+                                       "content.rsplit('<', 1)|join('<')",
+                                       "'a{}b{x}'.format(content, x=content)",
+                                       "content.format()",
+                                       "[content, '0']|sort|last",
+                                       "('\xC3\xA9' ~ content)|upper",
                                        "content|string|trim('<')"}) {
     CAPTURE(expression);
     const Text text = rendered(fmt::format("ab{{{{ {} }}}}ab", expression), "<X>");
@@ -118,7 +123,8 @@ TEST_CASE("jinja: what comes from a message is known as such, whatever is done w
 
 TEST_CASE("jinja: statements keep what comes from messages apart") {
   for (const std::string source :
-       {"{% set x = content %}{{ x }}", "{% set x %}a{{ content }}b{% endset %}{{ x }}",
+       {"{% set x = content %}{{ x }}", "{% set a, x = 1, content %}{{ x }}",
+        "{% set x %}a{{ content }}b{% endset %}{{ x }}",
         "{% macro f(x) %}a{{ x }}{% endmacro %}{{ f(content) }}",
         "{% for x in [content] %}{{ x }}{% endfor %}", "{% for x in content %}{{ x }}{% endfor %}",
         "{% set ns = namespace() %}{% set ns.x = content %}{{ ns.x }}",
@@ -173,6 +179,15 @@ TEST_CASE("jinja: templates that mean harm are refused, soon") {
       "{{ range(0, 99999, 0) }}",
       "{{ range(-9223372036854775807, 9223372036854775807) }}",
       "{{ 'abc'[::0] }}",
+      "{{ 2 ** 64 }}",
+      "{{ 10.0 ** 999 }}",
+      "{{ (-8) ** 0.5 }}",
+      "{{ 3 ** 9223372036854775807 }}",
+      "{{ '{}'.format() }}",
+      "{{ '{:9999999999}'.format(1) }}",
+      "{{ '\xC3\x9F'|upper }}",
+      "{{ [1, 'a']|sort }}",
+      "{% raw %}",
       "{{ (-9223372036854775807 - 1) // -1 }}",
       "{{ -(-9223372036854775807 - 1) }}",
       "{{ " + many("(", 5000) + "1" + many(")", 5000) + " }}",

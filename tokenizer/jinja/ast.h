@@ -55,7 +55,7 @@ struct Statement {
     output,         // expression
     conditional,    // if expression: body, else: other
     loop,           // for names in expression if condition: body, else: other
-    set,            // names[0] = expression
+    set,            // names = expression
     set_attribute,  // names[0].names[1] = expression
     set_block,      // names[0] = what body writes
     macro,          // names[0](parameters): body

@@ -9,6 +9,8 @@
 #include <ctime>
 #include <map>
 
+#include "tokenizer/jinja/operators.h"
+
 namespace spqr::jinja {
 namespace {
 
@@ -188,13 +190,47 @@ Value sorted_by_key(const Value& input, const Arguments& arguments) {
   if (input.dict() == nullptr || !arguments.positional.empty() || !arguments.named.empty())
     throw Unsupported("dictsort of what is no dictionary, or with arguments");
   std::vector<std::pair<Text, Value>> items = input.dict()->items;
-  for (const auto& [key, value] : items) static_cast<void>(lower(key));  // refuses what has another order
+  for (const auto& [key, value] : items) static_cast<void>(lower(key));  // refuses what it does not know
   std::stable_sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
     return lower(a.first).bytes() < lower(b.first).bytes();
   });
   std::vector<Value> pairs;
   for (const auto& [key, value] : items) pairs.push_back(make_list({key, value}, true));
   return make_list(std::move(pairs));
+}
+
+// sort(reverse, case_sensitive, attribute)
+Value sorted(const Value& input, const Arguments& arguments) {
+  const auto is_set = [&](std::size_t index, const char* name) {
+    const Value* given = argument(arguments, index, name);
+    return given != nullptr && is_true(*given);
+  };
+  const bool by_case = is_set(1, "case_sensitive");
+  const Value* attribute = argument(arguments, 2, "attribute");
+  std::vector<std::pair<Value, Value>> keyed;
+  for (const Value& item : elements(input)) {
+    Value key = attribute == nullptr ? item : attribute_path(item, *attribute);
+    if (const auto* text = key.as<Text>(); text != nullptr && !by_case) key = lower(*text);
+    keyed.emplace_back(std::move(key), item);
+  }
+  const bool reverse = is_set(0, "reverse");
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    return reverse ? less(b.first, a.first) : less(a.first, b.first);
+  });
+  std::vector<Value> items;
+  for (auto& [key, item] : keyed) items.push_back(std::move(item));
+  return make_list(std::move(items));
+}
+
+// sum(attribute, start)
+Value summed(const Value& input, const Arguments& arguments) {
+  const Value* attribute = argument(arguments, 0, "attribute");
+  const Value* start = argument(arguments, 1, "start");
+  Value sum = start == nullptr ? Value(std::int64_t{0}) : *start;
+  if (!sum.is_number()) throw Unsupported("a sum of what are no numbers");
+  for (const Value& item : elements(input))
+    sum = arithmetic("+", sum, attribute == nullptr ? item : attribute_path(item, *attribute));
+  return sum;
 }
 
 const std::map<std::string, Filter>& filters() {
@@ -227,6 +263,8 @@ const std::map<std::string, Filter>& filters() {
       {"map", mapped},
       {"reverse", [](const Value& input, const Arguments&) { return reversed(input); }},
       {"dictsort", sorted_by_key},
+      {"sort", sorted},
+      {"sum", summed},
   };
   return kFilters;
 }

@@ -80,7 +80,7 @@ class Evaluator {
       case Statement::Kind::loop:
         return loop(statement, scope);
       case Statement::Kind::set:
-        scope.names[statement.names[0]] = value_of(*statement.expression, scope);
+        bind(statement.names, value_of(*statement.expression, scope), scope);
         break;
       case Statement::Kind::set_attribute:
         set_attribute(statement, scope);

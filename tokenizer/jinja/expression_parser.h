@@ -40,6 +40,7 @@ class ExpressionParser {
   ExpressionPtr sum();
   ExpressionPtr concatenation();
   ExpressionPtr product();
+  ExpressionPtr power();
   ExpressionPtr unary(bool with_filters);
   ExpressionPtr primary();
   ExpressionPtr name_or_constant();

@@ -49,6 +49,8 @@ class Lexer {
       const char kind = source_[open + 1];
       if (kind == '#') {
         skip_comment();
+      } else if (kind == '%' && is_statement(at_, "raw")) {
+        take_raw();
       } else {
         Piece piece{kind == '{' ? Piece::Kind::output : Piece::Kind::statement, {}, {}, line_};
         read_tag(piece, kind == '{' ? "}}" : "%}");
@@ -90,11 +92,44 @@ class Lexer {
   void skip_comment() {
     const std::size_t close = source_.find("#}", at_);
     if (close == std::string::npos) fail("a comment does not end");
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(close), '\n'));
+    count_lines(at_, close);
     const char sign = close > at_ ? source_[close - 1] : ' ';
     at_ = close + 2;
     after_tag(sign, true);
+  }
+
+  // Whether the rest of the tag at `at` is this word. `close`: where the tag ends, with its sign.
+  bool is_statement(std::size_t at, std::string_view word, std::size_t* close = nullptr) const {
+    at = behind_space(at);
+    if (source_.compare(at, word.size(), word) != 0) return false;
+    at = behind_space(at + word.size());
+    if (close != nullptr) *close = at;
+    if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) ++at;
+    return source_.compare(at, 2, "%}") == 0;
+  }
+
+  // at_ is behind the sign of {% raw %}: everything is text up to {% endraw %}.
+  void take_raw() {
+    const auto end_tag = [&](std::size_t close, bool trims_newline) {
+      const char sign = source_[close];
+      count_lines(at_, close);
+      at_ = close + (sign == '%' ? 2 : 3);
+      after_tag(sign, trims_newline);
+    };
+    std::size_t close = 0;
+    is_statement(at_, "raw", &close);
+    end_tag(close, false);
+    for (std::size_t open = source_.find("{%", at_); open != std::string::npos;
+         open = source_.find("{%", open + 2)) {
+      const std::size_t sign = open + 2;
+      const bool has_sign = sign < source_.size() && (source_[sign] == '-' || source_[sign] == '+');
+      const std::size_t word = has_sign ? sign + 1 : sign;
+      if (!is_statement(word, "endraw", &close)) continue;
+      add_text(open);
+      at_ = word;
+      return end_tag(close, true);
+    }
+    fail("'raw' without its 'endraw'");
   }
 
   // White space behind a tag that ended with this sign.
@@ -105,8 +140,7 @@ class Lexer {
     } else if (trims_newline && sign != '+' && at_ < source_.size() && source_[at_] == '\n') {
       ++at_;
     }
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(begin),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(at_), '\n'));
+    count_lines(begin, at_);
     line_starts_ = at_ > begin && source_[at_ - 1] == '\n';
   }
 
@@ -131,14 +165,22 @@ class Lexer {
     }
   }
 
-  void skip_space() {
-    while (at_ < source_.size()) {
-      std::size_t next = at_;
-      const char32_t c = next_code_point(source_, next);
-      if (!is_space(c)) return;
-      if (c == '\n') ++line_;
-      at_ = next;
+  std::size_t behind_space(std::size_t at) const {
+    for (std::size_t next = at; at < source_.size(); at = next) {
+      if (!is_space(next_code_point(source_, next))) break;
     }
+    return at;
+  }
+
+  void skip_space() {
+    const std::size_t begin = at_;
+    at_ = behind_space(at_);
+    count_lines(begin, at_);
+  }
+
+  void count_lines(std::size_t begin, std::size_t end) {
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
   }
 
   Token read_token() {

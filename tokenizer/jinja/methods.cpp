@@ -1,6 +1,7 @@
 // Methods of texts and dictionaries.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -68,6 +69,70 @@ Value split(const Text& text, const Arguments& arguments) {
   return split_at(text, text_argument(arguments, 0, "sep"), most);
 }
 
+Value split_from_right(const Text& text, const Arguments& arguments) {
+  const Value* given = argument(arguments, 0, "sep");
+  std::int64_t most = count_argument(arguments, 1, "maxsplit");
+  if (most < 0) return split(text, arguments);
+  if (given == nullptr || given->as<None>() != nullptr) throw Unsupported("rsplit at white space, so often");
+  const Text& separator = text_argument(arguments, 0, "sep");
+  if (separator.empty()) throw Unsupported("a text is split at nothing");
+  std::vector<Value> parts;
+  std::size_t end = text.size();
+  for (; most > 0 && end >= separator.size(); --most) {
+    const std::size_t at = text.bytes().rfind(separator.bytes(), end - separator.size());
+    if (at == std::string::npos) break;
+    parts.emplace_back(text.slice(at + separator.size(), end));
+    end = at;
+  }
+  parts.emplace_back(text.slice(0, end));
+  std::reverse(parts.begin(), parts.end());
+  return make_list(std::move(parts));
+}
+
+// The place of a part, in characters; -1: it is not there.
+Value find(const Text& text, const Arguments& arguments) {
+  if (arguments.positional.size() != 1 || !arguments.named.empty())
+    throw Unsupported("find from some place on");
+  const std::size_t at = text.bytes().find(text_argument(arguments, 0, "sub").bytes());
+  if (at == std::string::npos) return std::int64_t{-1};
+  return static_cast<std::int64_t>(code_point_offsets(text.bytes().substr(0, at)).size()) - 1;
+}
+
+// {}, {0} and {name}, without the notations for widths and the like.
+Value format(const Text& text, const Arguments& arguments) {
+  const std::string& bytes = text.bytes();
+  Text result;
+  std::size_t plain = 0;
+  std::size_t next = 0;
+  const auto field = [&](const std::string& name) {
+    const bool is_number = name.find_first_not_of("0123456789") == std::string::npos && name.size() < 4;
+    const std::size_t index = !is_number     ? arguments.positional.size()
+                              : name.empty() ? next++
+                                             : std::stoul(name);
+    const Value* value = argument(arguments, index, name.c_str());
+    if (value == nullptr) throw Unsupported(fmt::format("format has no argument for '{{{}}}'", name));
+    return to_text(*value);
+  };
+  for (std::size_t at = bytes.find_first_of("{}"); at != std::string::npos;
+       at = bytes.find_first_of("{}", plain)) {
+    result += text.slice(plain, at);
+    if (bytes.compare(at + 1, 1, bytes, at, 1) == 0) {  // {{ or }}
+      result += text.slice(at, at + 1);
+      plain = at + 2;
+      continue;
+    }
+    const std::size_t close = bytes.find('}', at);
+    if (bytes[at] == '}' || close == std::string::npos) throw Unsupported("format with a brace alone");
+    const std::string name = bytes.substr(at + 1, close - at - 1);
+    if (name.find_first_of("{:!.[") != std::string::npos)
+      throw Unsupported(fmt::format("format with '{{{}}}'", name));
+    result += field(name);
+    if (result.size() > kMaxTextBytes) throw Unsupported("a text is too large");
+    plain = close + 1;
+  }
+  return result + text.slice(plain, text.size());
+}
+
 bool begins_or_ends(const Text& text, const Arguments& arguments, bool begins) {
   if (arguments.positional.size() != 1) throw Unsupported("startswith or endswith with a place");
   const Value& given = arguments.positional[0];
@@ -92,6 +157,9 @@ const std::map<std::string, TextMethod>& text_methods() {
       {"rstrip",
        [](const Text& text, const Arguments& a) -> Value { return strip_right(text, characters(a)); }},
       {"split", split},
+      {"rsplit", split_from_right},
+      {"find", find},
+      {"format", format},
       {"startswith",
        [](const Text& text, const Arguments& a) -> Value { return begins_or_ends(text, a, true); }},
       {"endswith",
@@ -121,13 +189,12 @@ const std::map<std::string, TextMethod>& text_methods() {
 
 // The others that Python has: a key of that name is not what is meant.
 bool is_python_method(const std::string& name) {
-  static constexpr std::array<const char*, 36> kNames{
-      "casefold",     "center",       "count",        "encode",    "expandtabs", "find",
-      "format",       "format_map",   "index",        "isalnum",   "isalpha",    "isascii",
-      "isdecimal",    "isdigit",      "isidentifier", "islower",   "isnumeric",  "isprintable",
-      "isspace",      "istitle",      "isupper",      "ljust",     "maketrans",  "partition",
-      "removeprefix", "removesuffix", "rfind",        "rindex",    "rjust",      "rpartition",
-      "rsplit",       "splitlines",   "swapcase",     "translate", "zfill",      "append"};
+  static constexpr std::array<const char*, 33> kNames{
+      "casefold",   "center",       "count",        "encode",    "expandtabs", "format_map",   "index",
+      "isalnum",    "isalpha",      "isascii",      "isdecimal", "isdigit",    "isidentifier", "islower",
+      "isnumeric",  "isprintable",  "isspace",      "istitle",   "isupper",    "ljust",        "maketrans",
+      "partition",  "removeprefix", "removesuffix", "rfind",     "rindex",     "rjust",        "rpartition",
+      "splitlines", "swapcase",     "translate",    "zfill",     "append"};
   for (const char* known : kNames) {
     if (name == known) return true;
   }

@@ -17,6 +17,11 @@ Value of_floats(const std::string& name, double a, double b) {
   if (name == "+") return a + b;
   if (name == "-") return a - b;
   if (name == "*") return a * b;
+  if (name == "**") {
+    const double result = std::pow(a, b);
+    if (!std::isfinite(result)) throw Unsupported("a power is too large, or no real number");
+    return result;
+  }
   if (b == 0) throw Unsupported("a division by zero");
   if (name == "/") return a / b;
   if (name == "//") return std::floor(a / b);
@@ -28,6 +33,17 @@ std::int64_t floor_divide(std::int64_t a, std::int64_t b) {
   return a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
 }
 
+// a to the b-th, b not negative.
+std::int64_t power(std::int64_t a, std::int64_t b) {
+  if (a == 0 || a == 1) return b == 0 ? 1 : a;
+  if (a == -1) return b % 2 == 0 ? 1 : -1;
+  std::int64_t result = 1;
+  for (; b > 0; --b) {
+    if (__builtin_mul_overflow(result, a, &result)) throw Unsupported("a number is too large");
+  }
+  return result;
+}
+
 Value of_integers(const std::string& name, std::int64_t a, std::int64_t b) {
   std::int64_t result = 0;
   bool overflow = false;
@@ -37,6 +53,8 @@ Value of_integers(const std::string& name, std::int64_t a, std::int64_t b) {
     overflow = __builtin_sub_overflow(a, b, &result);
   } else if (name == "*") {
     overflow = __builtin_mul_overflow(a, b, &result);
+  } else if (name == "**") {
+    return b < 0 ? of_floats(name, static_cast<double>(a), static_cast<double>(b)) : Value(power(a, b));
   } else if (b == 0) {
     throw Unsupported("a division by zero");
   } else if (b == -1) {

@@ -153,8 +153,10 @@ class Parser {
       made.names.push_back(parser.expect_name());
       made.kind = Kind::set_attribute;
       parser.expect_symbol("=");
-    } else if (parser.take_symbol("=")) {
+    } else if (parser.is_symbol(",") || parser.is_symbol("=")) {
       made.kind = Kind::set;
+      while (parser.take_symbol(",")) made.names.push_back(parser.expect_name());
+      parser.expect_symbol("=");
     } else {
       made.kind = Kind::set_block;
       parser.expect_end();
