@@ -221,7 +221,7 @@ class MetaCheckpoint final : public Checkpoint {
       if (!fs::exists(file)) continue;
       try {
         return tokenizer_files_at(file);
-      } catch (const std::runtime_error& error) {  // LLaMA 3's is a list of another kind
+      } catch (const std::runtime_error& error) {
         throw std::runtime_error(
             fmt::format("{}; give the tokenizer.json of this model with --tokenizer", error.what()));
       }

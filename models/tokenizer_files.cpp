@@ -76,6 +76,28 @@ bool is_sentencepiece_model(std::string_view bytes) {
   return true;
 }
 
+// Lines of a token in base64 and its rank, from 0 on. Which tokens are special is not in such a file: there
+// are several kinds.
+bool is_tiktoken_list(std::string_view bytes) {
+  const std::string_view line = bytes.substr(0, bytes.find('\n'));
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos || space % 4 != 0 || line.substr(space) != " 0") return false;
+  const auto is_base64 = [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/' || c == '=';
+  };
+  return std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(space), is_base64);
+}
+
+void require_llama3_list(const std::string& bytes, const fs::path& path) {
+  constexpr std::ptrdiff_t kLlama3Tokens = 128000;
+  const std::ptrdiff_t lines = std::count(bytes.begin(), bytes.end(), '\n') + (bytes.ends_with('\n') ? 0 : 1);
+  if (lines != kLlama3Tokens)
+    throw std::runtime_error(fmt::format(
+        "{}: is a list of {} tokens and their ranks; of such lists only LLaMA 3's, of {}, is known",
+        path.string(), lines, kLlama3Tokens));
+}
+
 bool has_vocabulary(const TokenizerFiles& files) {
   const auto there = [&](const char* name) { return files.contains(name); };
   return std::any_of(kVocabularies.begin(), kVocabularies.end(), there) ||
@@ -91,10 +113,13 @@ std::string kind_of(const std::string& bytes, const fs::path& path) {
     return "tokenizer.bin";
   } else if (is_sentencepiece_model(bytes)) {
     return "tokenizer.model";
+  } else if (is_tiktoken_list(bytes)) {
+    require_llama3_list(bytes, path);
+    return "tokenizer.tiktoken";
   }
   throw std::runtime_error(fmt::format(
-      "{}: not a tokenizer that is known: expected tokenizer.json, a SentencePiece model or llama2.c's "
-      "tokenizer.bin",
+      "{}: not a tokenizer that is known: expected tokenizer.json, a SentencePiece model, LLaMA 3's list of "
+      "ranks or llama2.c's tokenizer.bin",
       path.string()));
 }
 

@@ -16,8 +16,8 @@ std::string read_small_file(const std::filesystem::path& path);
 TokenizerFiles tokenizer_files_in(const std::filesystem::path& directory);
 
 // A tokenizer given by the user: a directory, or a single file of any name that is recognised by what is in
-// it (tokenizer.json, llama2.c's tokenizer.bin, a SentencePiece model). Throws std::runtime_error where it is
-// none of these.
+// it (tokenizer.json, llama2.c's tokenizer.bin, a SentencePiece model, LLaMA 3's tokenizer.model, which
+// becomes tokenizer.tiktoken). Throws std::runtime_error where it is none of these.
 TokenizerFiles tokenizer_files_at(const std::filesystem::path& path);
 
 // `own`, or what the options put in its place; generation_config.json, which is about the model, stays.

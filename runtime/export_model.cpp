@@ -168,7 +168,7 @@ void write_text(const std::string& text, const fs::path& path) {
 std::vector<std::string> write_tokenizer(const TokenizerFiles& files, const fs::path& directory) {
   bool vocabulary = false;
   for (const auto& [name, bytes] : files) {
-    if (name == "gguf_tokenizer.json" || name == "tokenizer.bin") continue;
+    if (name == "gguf_tokenizer.json" || name == "tokenizer.bin" || name == "tokenizer.tiktoken") continue;
     write_text(bytes, directory / fs::path(name).filename());
     vocabulary = vocabulary || name == "tokenizer.json" || name == "tokenizer.model" || name == "vocab.json";
   }

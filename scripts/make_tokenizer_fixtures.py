@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/tokenizers/{pretokenizers,normalizers,synthetic}.json: what Hugging Face's tokenizers does.
+"""Writes tests/fixtures/tokenizers/{pretokenizers,normalizers,synthetic,tiktoken}.json: what Hugging Face's tokenizers does.
 
     pip install tokenizers && scripts/make_tokenizer_fixtures.py
 
 pretokenizers.json: words that each pre-tokenizer cuts texts into.  normalizers.json: what each normalizer makes of texts.
 synthetic.json: small vocabularies with the pipelines of LLaMA 2, LLaMA 3, Qwen2 and Mistral-Nemo, trained on a few
 sentences, as tokenizer.json objects, and the ids of texts: special tokens recognised or not, added or not.
+tiktoken.json: ids by the tiktoken library (pip install tiktoken).
 """
 import json
 import pathlib
@@ -184,6 +185,21 @@ def cases(tokenizer, texts):
     return out
 
 
+def tiktoken_cases(texts):
+    """What tiktoken makes of texts with SmolLM2's tokens as ranks and LLaMA 3's pattern; bytes that it lacks follow."""
+    import tiktoken
+    model = json.loads((ROOT / "tokenizers" / "smollm2" / "tokenizer.json").read_text())
+    added = {token["content"] for token in model["added_tokens"]}
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    alphabet = {**{chr(b): b for b in plain}, **{chr(256 + i): b for i, b in enumerate(others)}}
+    tokens = [bytes(alphabet[c] for c in token) for token, _ in sorted(model["model"]["vocab"].items(), key=lambda entry: entry[1])
+              if token not in added]
+    tokens += [bytes([b]) for b in range(256) if bytes([b]) not in set(tokens)]
+    encoding = tiktoken.Encoding("llama-3", pat_str=LLAMA3, mergeable_ranks={t: i for i, t in enumerate(tokens)}, special_tokens={})
+    return [{"text": t, "ids": encoding.encode_ordinary(t)} for t in texts]
+
+
 def main():
     texts = TEXTS + random_texts()
     write("pretokenizers.json", [
@@ -194,6 +210,7 @@ def main():
         {"name": name, "description": d,
          "cases": [{"text": t, "normalized": from_description("normalizer", normalizers, d).normalize_str(t)} for t in texts]}
         for name, d in NORMALIZERS.items()])
+    write("tiktoken.json", tiktoken_cases(texts))
     write("synthetic.json", [{"name": name, "tokenizer": json.loads(t.to_str()), "cases": cases(t, texts)}
                              for name, t in synthetic().items()])
 

@@ -33,6 +33,8 @@ std::unique_ptr<Tokenizer> make_bpe_tokenizer(BpeTokenizerParts parts, const Tok
 
 // From the bytes of tokenizer.json.
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& bytes, const TokenizerFiles& files);
+// From the ranks of LLaMA 3's tokenizer.model.
+std::unique_ptr<Tokenizer> load_tiktoken(const std::string& bytes, const TokenizerFiles& files);
 // From vocab.json and merges.txt: GPT-2's own format, byte-level.
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& vocab, const std::string& merges,
                                                  const TokenizerFiles& files);

@@ -12,6 +12,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const TokenizerFiles& files) {
   };
   if (const std::string* json = file("tokenizer.json")) return load_tokenizer_json(*json, files);
   if (const std::string* model = file("tokenizer.model")) return load_sentencepiece_model(*model, files);
+  if (const std::string* ranks = file("tokenizer.tiktoken")) return load_tiktoken(*ranks, files);
   if (const std::string* json = file("gguf_tokenizer.json")) return load_gguf_tokenizer(*json, files);
   if (const std::string* table = file("tokenizer.bin")) return load_llama2c_tokenizer(*table, files);
   const std::string* vocab = file("vocab.json");

@@ -63,9 +63,9 @@ class Tokenizer {
   virtual const std::string& chat_template() const = 0;  // Jinja; empty: none
 };
 
-// Chooses by the files present: tokenizer.json, tokenizer.model, gguf_tokenizer.json, tokenizer.bin,
-// vocab.json with merges.txt, in this order; null where none of them is: the others alone make no ids of
-// text. Throws std::runtime_error: which file, what is wrong or not supported.
+// Chooses by the files present: tokenizer.json, tokenizer.model, tokenizer.tiktoken, gguf_tokenizer.json,
+// tokenizer.bin, vocab.json with merges.txt, in this order; null where none of them is: the others alone make
+// no ids of text. Throws std::runtime_error: which file, what is wrong or not supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const TokenizerFiles& files);
 
 // The ends of text that generation_config.json names, which is about the model and may be there without a

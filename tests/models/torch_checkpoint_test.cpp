@@ -95,6 +95,21 @@ TEST_CASE("Meta's directories: shards that are missing, alike or of another mode
   CHECK(contains(open_error(directory.path()), "no config.json"));
 }
 
+TEST_CASE("Meta's directories: LLaMA 3's tokenizer.model is told from others") {
+  const TemporaryDirectory directory;
+  copy_all(kFixtures / "meta", directory);
+  std::string list = "IQ== 0\n";
+  directory.write("tokenizer.model", list + "Ig== 1\n");
+  CHECK(contains(open_error(directory.path()),
+                 "is a list of 2 tokens and their ranks; of such lists only LLaMA 3's"));
+  for (int rank = 1; rank < 128000; ++rank) list += "Ig== " + std::to_string(rank) + "\n";
+  directory.write("tokenizer.model", list);
+  const auto checkpoint = open_checkpoint(directory.path(), {});
+  CHECK(checkpoint->tokenizer_files().at("tokenizer.tiktoken") == list);
+  directory.write("tokenizer.model", "Some text.\n");
+  CHECK(contains(open_error(directory.path()), "not a tokenizer that is known"));
+}
+
 TEST_CASE("Meta's params.json: families tell their context, angles and special tokens") {
   constexpr const char* kLlama1 =
       R"({"dim":4096,"multiple_of":256,"n_heads":32,"n_layers":32,"norm_eps":1e-06,"vocab_size":-1})";
