@@ -72,7 +72,7 @@ TEST_CASE("torch file: tensors of every kind, in both layouts, stored and compre
 }
 
 TEST_CASE("torch file: damaged files are refused") {
-  for (const char* name : {"types.pt", "types-legacy.pt", "deflated.pt"}) {
+  for (const char* name : {"types.pt", "types-legacy.pt", "types-legacy-4.pt", "deflated.pt"}) {
     CAPTURE(name);
     const std::string whole = read_bytes(kFixtures / name);
     CHECK(error(whole) == "no error");
