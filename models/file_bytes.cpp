@@ -97,10 +97,9 @@ void FileBytes::lock(const std::filesystem::path& name) const {
   const int error = errno;
   struct rlimit limit = {};
   const bool limited = ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  throw std::runtime_error(
-      fmt::format("{}: its {} bytes cannot be locked in memory: {}{}", name.string(), bytes_.size(),
-                  std::strerror(error),
-                  limited ? fmt::format("; this process may lock {} bytes (ulimit -l)", limit.rlim_cur) : ""));
+  throw std::runtime_error(fmt::format(
+      "{}: its {} bytes cannot be locked in memory: {}{}", name.string(), bytes_.size(), std::strerror(error),
+      limited ? fmt::format("; this process may lock {} bytes (ulimit -l)", limit.rlim_cur) : ""));
 }
 
 FileBytes FileBytes::view(std::span<const std::byte> bytes) {

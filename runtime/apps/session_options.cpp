@@ -17,7 +17,8 @@ void add_session_options(cxxopts::Options& options, const char* context) {
       "cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0",
       cxxopts::value<std::string>()->default_value("f16"))(
       "cache-type-v", "type of the cached values (-ctv), the same",
-      cxxopts::value<std::string>()->default_value("f16"))("no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
+      cxxopts::value<std::string>()->default_value("f16"))(
+      "no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
       "mlock", "bring all of the file into memory first and keep it there")(
       "gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
       cxxopts::value<std::int64_t>())("verify", "check every tensor's checksum first");

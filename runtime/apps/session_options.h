@@ -8,7 +8,8 @@
 
 namespace spqr {
 
-// -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --mlock --verify. `context`: the help of -c.
+// -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --mlock --verify. `context`: the help of
+// -c.
 void add_session_options(
     cxxopts::Options& options,
     const char* context =
