@@ -36,19 +36,24 @@ class Counter {
           visible * 4 *
               static_cast<double>(config_.num_attention_heads * config_.head_dim * config_.num_hidden_layers);
     }
-    work_.bytes += block_bytes_ + static_cast<double>(tokens) * row_bytes_ +
-                   static_cast<double>(length_) * cache_per_token_;
+    read_weights(block_bytes_ + static_cast<double>(tokens) * row_bytes_);
+    work_.bytes += static_cast<double>(length_) * cache_per_token_;
   }
 
   // The logits of one token.
   void head() {
     work_.flop += 2 * static_cast<double>(config_.vocab_size) * static_cast<double>(config_.hidden_size);
-    work_.bytes += head_bytes_;
+    read_weights(head_bytes_);
   }
 
   Work work() const { return work_; }
 
  private:
+  void read_weights(double bytes) {
+    work_.bytes += bytes;
+    work_.weight_bytes += bytes;
+  }
+
   const ModelConfig& config_;
   std::int64_t length_;
   double cache_per_token_;

@@ -21,6 +21,7 @@ struct Work {
   // Weights once for each pass of up to `batch` tokens, head once for each evaluation, and of the KV cache
   // what is in it at the end of the pass.
   double bytes = 0;
+  double weight_bytes = 0;  // of them
   // Additions and multiplications of linears (2 for each weight and token; of the head for tokens whose
   // logits are wanted, the last one of a prompt) and of attention (4 for each query head, value and visible
   // token).

@@ -1,11 +1,15 @@
 #include "runtime/operation_bench.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
 #include "kernels/threads.h"
+#include "runtime/memory_plan.h"
 #include "runtime/stopwatch.h"
 #include "runtime/timed_operation.h"
 
@@ -102,12 +106,42 @@ std::optional<Operation> operation_of(std::string_view name) {
   return static_cast<Operation>(found - kNames.begin());
 }
 
+std::span<const std::string_view> operation_names() {
+  return kNames;
+}
+
 bool is_packed(Operation operation) {
   return operation == Operation::spqr_matvec || operation == Operation::spqr_matmul;
 }
 
+std::size_t operation_bytes(const OperationCase& what, const Backend& backend) {
+  const bool attention = what.operation == Operation::attention;
+  const std::int64_t in = attention ? what.heads * what.head_dim : what.n;
+  const std::int64_t out = attention ? in : what.m;
+  // The input twice: random values, and the backend's.
+  const std::int64_t rows = static_cast<std::int64_t>(sizeof(float)) * what.tokens * (2 * in + out);
+  const LargestShapes largest{
+      .tokens = what.tokens,
+      .in_features = what.n,
+      .heads = what.heads,
+      .heads_per_kv = what.kv_heads > 0 ? what.heads / what.kv_heads : 0,
+      .head_dim = what.head_dim,
+  };
+  return (attention ? attention_operand_bytes(what) : product_operand_bytes(what)) +
+         static_cast<std::size_t>(rows) + backend.scratch_bytes(largest);
+}
+
+void require_memory(const OperationCase& what, const Backend& backend, std::size_t available) {
+  const std::size_t bytes = operation_bytes(what, backend);
+  if (bytes <= available) return;
+  throw std::runtime_error(
+      fmt::format("too little memory: {} with its operands and copies of them takes {}, but {} are available",
+                  name_of(what.operation), human_bytes(bytes), human_bytes(available)));
+}
+
 OperationResult run_operation(const OperationCase& what, Backend& backend, const BackendOptions& options,
                               std::int64_t repetitions, const MachineLimits& limits, const StopCheck& stop) {
+  require_memory(what, backend, available_memory());
   set_threads(options.threads);  // of what makes the operands
   const std::unique_ptr<TimedOperation> operation = what.operation == Operation::attention
                                                         ? make_timed_attention(what, backend)

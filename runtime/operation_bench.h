@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@ enum class Operation : std::uint8_t { spqr_matvec, spqr_matmul, dense_matvec, de
 // "spqr_matvec", ...
 std::string_view name_of(Operation operation);
 std::optional<Operation> operation_of(std::string_view name);
+std::span<const std::string_view> operation_names();
 // With packed weights.
 bool is_packed(Operation operation);
 
@@ -36,6 +38,12 @@ struct OperationCase {
   CacheTypes cache_types = {};
 };
 
+// Bytes that measuring it takes at most: what operands are made of, their copies, and what the operation
+// reads and writes.
+std::size_t operation_bytes(const OperationCase& what, const Backend& backend);
+// Throws std::runtime_error where `available` bytes are fewer.
+void require_memory(const OperationCase& what, const Backend& backend, std::size_t available);
+
 struct OperationResult {
   double relative_error = 0;         // |y - y_reference| / |y_reference|; of many tokens four are compared
   double tolerance = 0;              // more of it is an error of the backend
@@ -46,7 +54,8 @@ struct OperationResult {
 
 // On random values. `backend` was made with `options`. Calls take turns with copies of the weights or the
 // cache, 256 MiB of them or more, so that they come from memory. Throws std::invalid_argument for a format or
-// a shape that there is not, Interrupted where `stop` says so.
+// a shape that there is not, std::runtime_error where memory does not hold it, Interrupted where `stop` says
+// so.
 OperationResult run_operation(const OperationCase& what, Backend& backend, const BackendOptions& options,
                               std::int64_t repetitions, const MachineLimits& limits, const StopCheck& stop);
 

@@ -112,6 +112,15 @@ class TimedAttention final : public TimedOperation {
 
 }  // namespace
 
+std::size_t attention_operand_bytes(const OperationCase& what) {
+  const auto rows = static_cast<std::size_t>(what.kv_heads * (what.depth + what.tokens));
+  const auto row_bytes =
+      cache_row_bytes(what.cache_types.k, what.head_dim) + cache_row_bytes(what.cache_types.v, what.head_dim);
+  const std::size_t original = rows * static_cast<std::size_t>(row_bytes);
+  // The reference computes with a copy of its own, made of what it downloads.
+  return original * (2 + static_cast<std::size_t>(copies_of(original)));
+}
+
 std::unique_ptr<TimedOperation> make_timed_attention(const OperationCase& what, Backend& backend) {
   if (what.heads % what.kv_heads != 0)
     throw std::invalid_argument("the heads of queries are no multiple of those of keys and values");

@@ -38,6 +38,10 @@ class TimedOperation {
 std::unique_ptr<TimedOperation> make_timed_product(const OperationCase& what, Backend& backend);
 std::unique_ptr<TimedOperation> make_timed_attention(const OperationCase& what, Backend& backend);
 
+// Bytes of weights or of a cache: what they are made of, the original and its copies.
+std::size_t product_operand_bytes(const OperationCase& what);
+std::size_t attention_operand_bytes(const OperationCase& what);
+
 // Rows of f32 in a backend's memory.
 class BackendRows {
  public:

@@ -135,6 +135,7 @@ class TimedProduct final : public TimedOperation {
     const auto values = static_cast<double>(x.rows * (x.cols + y.cols));
     return {
         .bytes = static_cast<double>(placed_[0].bytes()) + sizeof(float) * values,
+        .weight_bytes = static_cast<double>(placed_[0].bytes()),
         .flop = 2 * static_cast<double>(x.rows) * static_cast<double>(x.cols) * static_cast<double>(y.cols)};
   }
 
@@ -168,6 +169,24 @@ class TimedProduct final : public TimedOperation {
 };
 
 }  // namespace
+
+std::size_t product_operand_bytes(const OperationCase& what) {
+  const auto weights = static_cast<std::size_t>(what.m) * static_cast<std::size_t>(what.n);
+  if (!is_packed(what.operation)) {
+    const std::size_t original = sizeof(std::uint16_t) * weights;
+    return original * (1 + static_cast<std::size_t>(copies_of(original)));
+  }
+  validate(what.format);
+  const auto outliers = static_cast<std::size_t>(what.outlier_share * static_cast<double>(weights));
+  const std::size_t sparse =
+      outliers > 0 ? sizeof(std::uint32_t) * (static_cast<std::size_t>(what.m) + 1 + outliers) : 0;
+  const std::size_t original = packed_bytes(what.format, what.m, what.n) + sparse;
+  // Parts: codes of a byte each; statistics of an f32 each at most; outliers with a column and an f32 value,
+  // in arrays that grew.
+  const auto statistics = static_cast<std::size_t>(2 * what.m * what.format.groups(what.n));
+  const std::size_t parts = weights + statistics * sizeof(float) + 2 * outliers * (2 + sizeof(float));
+  return parts + original * (1 + static_cast<std::size_t>(copies_of(original)));
+}
 
 std::unique_ptr<TimedOperation> make_timed_product(const OperationCase& what, Backend& backend) {
   if (is_packed(what.operation)) validate(what.format);

@@ -3,20 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 
+#include "kernels/cpu/kernel_tables.h"
+#include "runtime/apps/bench_lists.h"
+#include "runtime/apps/bench_operations.h"
 #include "runtime/apps/value_list.h"
 
 namespace spqr {
 namespace {
 
 constexpr std::int64_t kMostTokens = 1'000'000'000;
-constexpr std::int64_t kMostExtent = std::int64_t{1} << 24;
-constexpr std::int64_t kMostHeads = 4096;  // and values of one
 
 enum class Use : std::uint8_t { both, models, operations };
 
-// An option of several values.
+// An option of several values; it may be given several times.
 struct ListOption {
   const char* names;  // as cxxopts takes them
   const char* help;
@@ -64,7 +64,7 @@ constexpr ListOption kLists[] = {
 void add_bench_options(cxxopts::Options& options) {
   auto add = options.add_options();
   for (const ListOption& list : kLists) {
-    auto value = cxxopts::value<std::string>();
+    auto value = cxxopts::value<std::vector<std::string>>();
     if (list.standard != nullptr) value->default_value(list.standard);
     add(list.names, list.help, value, "LIST");
   }
@@ -73,7 +73,8 @@ void add_bench_options(cxxopts::Options& options) {
   add("outliers", "share of packed weights in percent", cxxopts::value<double>()->default_value("1"));
   add("c,ctx-size", "tokens of context; 0: as the longest test needs",
       cxxopts::value<std::int64_t>()->default_value("0"));
-  add("no-mmap", "read the file instead of mapping it");
+  add("no-mmap", "read the file instead of mapping it; on huge pages, which are faster");
+  add("mlock", "bring all of the file into memory first and keep it there");
   add("gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
       cxxopts::value<std::int64_t>());
   add("verify", "check every tensor's checksum first");
@@ -85,15 +86,20 @@ namespace {
 
 class RequestReader {
  public:
-  explicit RequestReader(const cxxopts::ParseResult& parsed) : parsed_(parsed) {}
+  explicit RequestReader(const cxxopts::ParseResult& parsed) : parsed_(parsed), lists_(parsed) {}
 
   BenchRequest read() {
     operations_ = parsed_.count("op") > 0;
     check_use();
     request_.repetitions = positive(parsed_, "repetitions", 1000);
     request_.format = table_format(parsed_["output"].as<std::string>());
-    operations_ ? read_operations() : read_tests();
+    if (operations_) {
+      request_.operations = operation_cases(parsed_, lists_);
+    } else {
+      read_tests();
+    }
     read_sessions();
+    request_.varying = lists_.varying();
     return std::move(request_);
   }
 
@@ -109,33 +115,16 @@ class RequestReader {
       if (list.use == (operations_ ? Use::models : Use::operations)) refuse_if_given(list.name());
     }
     if (!operations_) return refuse_if_given("outliers");
-    for (const char* name : {"prompt-gen", "ctx-size", "no-mmap", "gpu-layers", "verify"})
+    for (const char* name : {"prompt-gen", "ctx-size", "no-mmap", "mlock", "gpu-layers", "verify"})
       refuse_if_given(name);
   }
-
-  std::string text(const std::string& name) const { return parsed_[name].as<std::string>(); }
-
-  template <typename Value>
-  std::vector<Value> noted(const std::string& name, std::vector<Value> values) {
-    if (values.size() > 1) request_.varying.push_back(name);
-    return values;
-  }
-
-  std::vector<std::int64_t> integers(const std::string& name, std::int64_t least, std::int64_t most) {
-    return noted(name, integer_list("--" + name, text(name), least, most));
-  }
-
-  std::vector<std::string> texts(const std::string& name) {
-    return noted(name, text_list("--" + name, text(name)));
-  }
-
-  // --- models
 
   std::vector<std::pair<std::int64_t, std::int64_t>> prompt_gen() const {
     std::vector<std::pair<std::int64_t, std::int64_t>> pairs;
     if (parsed_.count("prompt-gen") == 0) return pairs;
     for (const auto& pair : parsed_["prompt-gen"].as<std::vector<std::string>>()) {
-      const auto numbers = integer_list("-pg", pair, 1, kMostTokens);
+      const bool range = pair.find('-', 1) != std::string::npos;
+      const auto numbers = range ? std::vector<std::int64_t>() : integer_list("-pg", pair, 1, kMostTokens);
       if (numbers.size() != 2)
         throw UsageError(fmt::format("-pg is '{}', expected two numbers such as 512,128", pair));
       pairs.emplace_back(numbers[0], numbers[1]);
@@ -144,9 +133,9 @@ class RequestReader {
   }
 
   void read_tests() {
-    const auto prompts = integer_list("--n-prompt", text("n-prompt"), 0, kMostTokens);
-    const auto gens = integer_list("--n-gen", text("n-gen"), 0, kMostTokens);
-    for (const std::int64_t depth : integer_list("--n-depth", text("n-depth"), 0, kMostTokens)) {
+    const auto prompts = lists_.integers("n-prompt", 0, kMostTokens);
+    const auto gens = lists_.integers("n-gen", 0, kMostTokens);
+    for (const std::int64_t depth : lists_.integers("n-depth", 0, kMostTokens)) {
       for (const std::int64_t p : prompts) request_.tests.push_back({p, 0, depth});
       for (const std::int64_t n : gens) request_.tests.push_back({0, n, depth});
       for (const auto& [p, n] : prompt_gen()) request_.tests.push_back({p, n, depth});
@@ -179,7 +168,7 @@ class RequestReader {
       }
       combinations = std::move(more);
     }
-    for (const char* flag : {"no-mmap", "verify"}) {
+    for (const char* flag : {"no-mmap", "mlock", "verify"}) {
       for (auto& combination : combinations) {
         if (parsed_.count(flag) > 0) combination.push_back(fmt::format("--{}", flag));
       }
@@ -191,11 +180,11 @@ class RequestReader {
   }
 
   std::vector<std::string> session_values(const std::string& name) {
-    if (name != "threads" && name != "batch-size") return texts(name);
+    if (name != "threads" && name != "batch-size") return lists_.texts(name);
     constexpr std::int64_t kAutomatic = -1;  // llama.cpp's default
     std::vector<std::string> values;
     const bool threads = name == "threads";
-    for (const std::int64_t value : integers(name, threads ? kAutomatic : 1, threads ? 1024 : 65536))
+    for (const std::int64_t value : lists_.integers(name, threads ? kAutomatic : 1, threads ? 1024 : 65536))
       values.push_back(std::to_string(value));
     return values;
   }
@@ -209,124 +198,22 @@ class RequestReader {
     SessionOptions result = operations_ ? options_without_model(one) : session_options(one);
     result.context = operations_ ? 0 : context();
     result.beyond_maximum = true;
-    return result;
+    return as_it_runs(std::move(result));
   }
 
-  // --- operations
-
-  std::vector<std::int64_t> group_columns() {
-    std::vector<std::int64_t> columns;
-    for (const std::string& part : text_list("--beta1", text("beta1"))) {
-      if (part == "row") {
-        columns.push_back(SpqrFormat::kWholeRow);
-        continue;
-      }
-      const auto some = integer_list("--beta1", part, 1, kMostExtent);
-      columns.insert(columns.end(), some.begin(), some.end());
-    }
-    return noted("beta1", columns);
-  }
-
-  std::vector<SpqrFormat> formats() {
-    std::vector<SpqrFormat> all;
-    const auto beta1 = group_columns();
-    const auto beta2 = integers("beta2", 1, 64);
-    const auto scale_bits = integers("scale-bits", 1, 16);
-    const auto zero_bits = integers("zero-bits", 1, 16);
-    for (const std::int64_t bits : integers("bits", 1, 16)) {
-      for (const std::int64_t columns : beta1) {
-        for (const std::int64_t rows : beta2) {
-          for (const std::int64_t scale : scale_bits) {
-            for (const std::int64_t zero : zero_bits)
-              all.push_back({static_cast<int>(bits), columns, static_cast<int>(rows), static_cast<int>(scale),
-                             static_cast<int>(zero)});
-          }
-        }
-      }
-    }
-    for (const SpqrFormat& format : all) check(format);
-    return all;
-  }
-
-  static void check(const SpqrFormat& format) {
-    try {
-      validate(format);
-    } catch (const std::invalid_argument& error) {
-      throw UsageError(error.what());
-    }
-  }
-
-  // "4096x11008": {4096, 11008}
-  static std::vector<std::int64_t> extents(const std::string& shape) {
-    std::string commas = shape;
-    std::ranges::replace(commas, 'x', ',');
-    const auto values = integer_list("--shape", commas, 1, kMostExtent);
-    if (values.size() != 2 && values.size() != 3)
-      throw UsageError(fmt::format("--shape is '{}', expected such as 4096x11008 or 32x8x128", shape));
-    if (values.size() == 3 && std::ranges::max(values) > kMostHeads)
-      throw UsageError(fmt::format("--shape is '{}', expected no more than {} of each", shape, kMostHeads));
-    if (values.size() == 3 && values[0] % values[1] != 0)
-      throw UsageError(fmt::format("--shape is '{}', but {} heads are no multiple of {} KV heads", shape,
-                                   values[0], values[1]));
-    return values;
-  }
-
-  void read_operations() {
-    if (parsed_.count("shape") == 0) throw UsageError("--op needs --shape, such as 4096x11008");
-    outlier_share_ = parsed_["outliers"].as<double>() / 100;
-    if (!(outlier_share_ >= 0 && outlier_share_ <= 1))
-      throw UsageError(fmt::format("--outliers is {}, expected 0 to 100", 100 * outlier_share_));
-    formats_ = formats();
-    prompts_ = integers("n-prompt", 1, kMostTokens);
-    depths_ = integers("n-depth", 0, kMostTokens);
-    std::vector<std::vector<std::int64_t>> shapes;
-    for (const std::string& shape : texts("shape")) shapes.push_back(extents(shape));
-    for (const std::string& name : texts("op")) {
-      const std::optional<Operation> operation = operation_of(name);
-      if (!operation) throw UsageError(fmt::format("there is no operation '{}' to measure; see --op", name));
-      const std::size_t dimensions = *operation == Operation::attention ? 3 : 2;
-      const std::size_t before = request_.operations.size();
-      for (const auto& shape : shapes) {
-        if (shape.size() == dimensions) add_cases(*operation, shape);
-      }
-      if (request_.operations.size() == before)
-        throw UsageError(
-            fmt::format("{} needs a --shape such as {}", name, dimensions == 3 ? "32x8x128" : "4096x11008"));
-    }
-  }
-
-  void add_cases(Operation operation, const std::vector<std::int64_t>& shape) {
-    OperationCase one{.operation = operation};
-    const bool matvec = operation == Operation::spqr_matvec || operation == Operation::dense_matvec;
-    for (const std::int64_t tokens : matvec ? std::vector<std::int64_t>{1} : prompts_) {
-      one.tokens = tokens;
-      if (operation == Operation::attention) {
-        one.heads = shape[0];
-        one.kv_heads = shape[1];
-        one.head_dim = shape[2];
-        for (const std::int64_t depth : depths_) add(one, &OperationCase::depth, depth);
-        continue;
-      }
-      one.m = shape[0];
-      one.n = shape[1];
-      one.outlier_share = is_packed(operation) ? outlier_share_ : 0;
-      if (!is_packed(operation)) request_.operations.push_back(one);
-      for (const SpqrFormat& format : is_packed(operation) ? formats_ : std::vector<SpqrFormat>{})
-        add(one, &OperationCase::format, format);
-    }
-  }
-
-  template <typename Member, typename Value>
-  void add(OperationCase one, Member member, const Value& value) {
-    one.*member = value;
-    request_.operations.push_back(one);
+  // What the backend does not do with an option is not said of the row, nor is it what limits are of.
+  static SessionOptions as_it_runs(SessionOptions options) {
+    const Isa isa = isa_of(options.isa);
+    const bool reference = options.backend == "reference";
+    if (reference) options.threads = 1;
+    if (reference || kernel_tables(isa).strips.multiply_int16 == nullptr)
+      options.activations = ActivationType::f32;
+    return options;
   }
 
   const cxxopts::ParseResult& parsed_;
+  OptionLists lists_;
   bool operations_ = false;
-  double outlier_share_ = 0;
-  std::vector<SpqrFormat> formats_;
-  std::vector<std::int64_t> prompts_, depths_;
   BenchRequest request_;
 };
 

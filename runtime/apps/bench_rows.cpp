@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "kernels/cpu/isa.h"
@@ -31,7 +32,7 @@ int threads_of(const SessionOptions& options) {
 
 void add_backend(BenchRow& row, const SessionOptions& options) {
   row["n_threads"] = threads_of(options);
-  row["isa"] = name_of(isa_of(options.isa));
+  row["isa"] = options.backend == "reference" ? BenchRow() : BenchRow(name_of(isa_of(options.isa)));
   row["activations"] = name_of(options.activations);
 }
 
@@ -58,6 +59,7 @@ void add_rates(BenchRow& row, const Work& work, const MachineRates& limits, std:
   const double gb = per_second * work.bytes / 1e9;
   const double gflop = per_second * work.flop / 1e9;
   row["bytes_per_token"] = static_cast<std::int64_t>(work.bytes / static_cast<double>(tokens));
+  row["weight_bytes_per_token"] = static_cast<std::int64_t>(work.weight_bytes / static_cast<double>(tokens));
   row["flop_per_token"] = static_cast<std::int64_t>(work.flop / static_cast<double>(tokens));
   row["gb_per_s"] = gb;
   row["read_bandwidth_gb_per_s"] = limits.read_gb_per_s;
@@ -110,11 +112,20 @@ struct VaryingColumn {
   const char* key;
 };
 
+// has_value: whether a row can have a value of this key.
 void add_varying(std::vector<BenchColumn>& columns, const BenchRequest& request,
+                 const std::function<bool(const char* key)>& has_value,
                  std::initializer_list<VaryingColumn> candidates) {
   for (const VaryingColumn& candidate : candidates) {
-    if (request.varies(candidate.option)) columns.push_back(value_column(candidate.title, candidate.key));
+    if (request.varies(candidate.option) && has_value(candidate.key))
+      columns.push_back(value_column(candidate.title, candidate.key));
   }
+}
+
+// Of an instruction set, which `reference` has none of.
+bool uses_isa(const BenchRequest& request) {
+  return std::ranges::any_of(request.sessions,
+                             [](const SessionOptions& on) { return on.backend != "reference"; });
 }
 
 }  // namespace
@@ -133,6 +144,7 @@ BenchRow model_row(const Bench& bench, const BenchTest& test, const BenchResult&
   row["type_k"] = name_of(options.cache_types.k);
   row["type_v"] = name_of(options.cache_types.v);
   row["use_mmap"] = options.mmap;
+  row["use_mlock"] = options.mlock;
   row["n_prompt"] = test.n_prompt;
   row["n_gen"] = test.n_gen;
   row["n_depth"] = test.n_depth;
@@ -144,8 +156,7 @@ BenchRow model_row(const Bench& bench, const BenchTest& test, const BenchResult&
   return row;
 }
 
-BenchRow operation_row(const OperationCase& what, std::string_view backend, const SessionOptions& on,
-                       const OperationResult& result) {
+BenchRow operation_parameters(const OperationCase& what, const SessionOptions& on) {
   const bool attention = what.operation == Operation::attention;
   const auto packed = [&](const auto& value) {
     return is_packed(what.operation) ? BenchRow(value) : BenchRow();
@@ -153,21 +164,29 @@ BenchRow operation_row(const OperationCase& what, std::string_view backend, cons
   const auto cached = [&](const auto& value) { return attention ? BenchRow(value) : BenchRow(); };
   const SpqrFormat& format = what.format;
   BenchRow row = {{"build_version", SPQR_VERSION},
-                  {"backends", backend},
+                  {"backends", on.backend},
                   {"op", name_of(what.operation)},
                   {"shape", attention ? fmt::format("{}x{}x{}", what.heads, what.kv_heads, what.head_dim)
                                       : fmt::format("{}x{}", what.m, what.n)}};
   add_backend(row, on);
+  row["activations"] = packed(name_of(on.activations));
   row["n_prompt"] = what.tokens;
   row["n_depth"] = cached(what.depth);
-  row["type_k"] = cached(name_of(what.cache_types.k));
-  row["type_v"] = cached(name_of(what.cache_types.v));
+  row["type_k"] = cached(name_of(on.cache_types.k));
+  row["type_v"] = cached(name_of(on.cache_types.v));
   row["bits"] = packed(format.bits);
   row["beta1"] = packed(format.beta1);
   row["beta2"] = packed(format.beta2);
   row["scale_bits"] = packed(format.scale_bits);
   row["zero_bits"] = packed(format.zero_bits);
   row["outliers"] = packed(what.outlier_share);
+  return row;
+}
+
+BenchRow operation_row(BenchRow parameters, std::string_view backend, const OperationCase& what,
+                       const OperationResult& result) {
+  BenchRow row = std::move(parameters);
+  row["backends"] = backend;
   row["relative_error"] = result.relative_error;
   add_times(row, result.seconds, what.tokens);
   add_rates(row, result.work, result.limits, what.tokens);
@@ -182,13 +201,17 @@ std::vector<BenchColumn> model_columns(const BenchRequest& request) {
        [](const BenchRow& row) { return fmt::format("{:.2f} M", number(row, "model_n_params") / 1e6); }},
       value_column("backend", "backends"),
       value_column("threads", "n_threads")};
-  add_varying(columns, request,
+  const auto has_value = [&](std::string_view key) { return key != "isa" || uses_isa(request); };
+  add_varying(columns, request, has_value,
               {{"model", "file", "model_filename"},
                {"isa", "isa", "isa"},
                {"activations", "activations", "activations"},
                {"batch-size", "batch", "n_batch"},
                {"cache-type-k", "type k", "type_k"},
                {"cache-type-v", "type v", "type_v"}});
+  // These are of all sessions alike, and said where they are not what is standard.
+  if (!request.sessions.front().mmap) columns.push_back(value_column("mmap", "use_mmap"));
+  if (request.sessions.front().mlock) columns.push_back(value_column("mlock", "use_mlock"));
   columns.push_back({"test", test_name});
   columns.push_back({"tokens/s", [](const BenchRow& row) {
                        return fmt::format("{:.2f} +- {:.2f}", number(row, "avg_ts"),
@@ -203,7 +226,14 @@ std::vector<BenchColumn> operation_columns(const BenchRequest& request) {
   std::vector<BenchColumn> columns = {value_column("operation", "op"), value_column("shape", "shape"),
                                       value_column("backend", "backends"),
                                       value_column("threads", "n_threads")};
-  add_varying(columns, request,
+  const auto has_value = [&](const char* key) {
+    return std::ranges::any_of(request.operations, [&](const OperationCase& what) {
+      return std::ranges::any_of(request.sessions, [&](const SessionOptions& on) {
+        return !operation_parameters(what, on).at(key).is_null();
+      });
+    });
+  };
+  add_varying(columns, request, has_value,
               {{"isa", "isa", "isa"},
                {"activations", "activations", "activations"},
                {"bits", "bits", "bits"},

@@ -2,6 +2,8 @@
 // do.
 #include <fmt/core.h>
 
+#include <set>
+
 #include "runtime/apps/bench_options.h"
 #include "runtime/apps/bench_rows.h"
 #include "runtime/apps/bench_table.h"
@@ -40,11 +42,14 @@ void measure_models(const BenchRequest& request, const MachineLimits& limits, Re
 }
 
 void measure_operations(const BenchRequest& request, const MachineLimits& limits, Report& report) {
+  std::set<std::string> measured;  // what differs only in options that an operation does not have is the same
   for (const SessionOptions& on : request.sessions) {
     const BackendOptions options{on.threads, on.activations, on.isa};
     const std::unique_ptr<Backend> backend = make_backend(on.backend, options);
     for (OperationCase what : request.operations) {
       what.cache_types = on.cache_types;
+      const BenchRow parameters = operation_parameters(what, on);
+      if (!measured.insert(parameters.dump()).second) continue;
       const OperationResult result =
           run_operation(what, *backend, options, request.repetitions, limits, interrupted);
       if (!(result.relative_error <= result.tolerance)) {
@@ -52,7 +57,7 @@ void measure_operations(const BenchRequest& request, const MachineLimits& limits
             fmt::format("{} is off by {:.2e} of what the reference computes, more than {:.2e}",
                         name_of(what.operation), result.relative_error, result.tolerance));
       }
-      if (!report.add(operation_row(what, backend->name(), on, result))) return;
+      if (!report.add(operation_row(parameters, backend->name(), what, result))) return;
     }
   }
 }
@@ -84,7 +89,7 @@ int main(int argc, char** argv) {
       "spqr-bench",
       "Measures the speed of a model, or of single operations (--op).\n"
       "A LIST is values such as 1,2,4, and of numbers also ranges such as 1-8, 128-512+128 and\n"
-      "1-8*2. Every combination is measured.");
+      "1-8*2. An option given again adds to its list. Every combination is measured.");
   spqr::add_bench_options(options);
   return spqr::run_tool(argc, argv, options, run);
 }

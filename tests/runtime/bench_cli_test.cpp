@@ -1,5 +1,6 @@
 // spqr-bench, run as a user runs it.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <csignal>
@@ -83,7 +84,7 @@ TEST_CASE("spqr-bench prints rows with llama-bench's names, and ours") {
     }
     for (const std::string key :
          {"model_filename", "model_type", "model_n_params", "n_batch", "n_depth", "type_k", "type_v",
-          "avg_ns", "stddev_ns", "stddev_ts", "test_time", "backends"}) {
+          "avg_ns", "stddev_ns", "stddev_ts", "test_time", "backends", "use_mmap", "use_mlock"}) {
       CHECK_MESSAGE(row.contains(key), key);
     }
     for (const std::string operation : {"linear", "norm", "attention", "rope_append", "swiglu", "embed"})
@@ -93,6 +94,8 @@ TEST_CASE("spqr-bench prints rows with llama-bench's names, and ours") {
   CHECK(rows[1].at("bytes_per_token").get<double>() > 0.9 * size);
   CHECK(rows[1].at("bytes_per_token").get<double>() < 1.2 * size);
   CHECK(rows[0].at("bytes_per_token").get<double>() < 0.1 * size);
+  CHECK(rows[1].at("weight_bytes_per_token") < rows[1].at("bytes_per_token"));
+  CHECK(rows[1].at("weight_bytes_per_token").get<double>() > 0.9 * size);
 }
 
 TEST_CASE("spqr-bench measures every combination") {
@@ -108,6 +111,44 @@ TEST_CASE("spqr-bench measures every combination") {
   }
   CHECK(different.size() == rows.size());
   CHECK(different.contains("4 2 16 2 \"q8_0\" "));
+}
+
+TEST_CASE("options given again add to their lists") {
+  const std::string other = model().write("other.spqr", read_bytes(model().file()));
+  const auto rows = rows_of(bench_model({"-p", "4", "-p", "8,9-10", "-n", "0", "-m", other, "-o", "json"}));
+  std::set<std::string> different;
+  for (const auto& row : rows)
+    different.insert(row.at("model_filename").get<std::string>() + row.at("n_prompt").dump());
+  CHECK(rows.size() == 2 * 4);
+  CHECK(different.size() == rows.size());
+  const auto md = lines_of(bench_model({"-p", "4", "-n", "0", "-b", "2", "-b", "4"}).out);
+  REQUIRE(md.size() == 4);
+  CHECK(contains(md[0], "| batch | test |"));
+}
+
+TEST_CASE("how weights are in memory is said where it is not as usual") {
+  const auto md = lines_of(bench_model({"-p", "4", "-n", "0", "--no-mmap", "--mlock"}).out);
+  REQUIRE(md.size() == 3);
+  CHECK(contains(md[0], "| threads | mmap | mlock | test |"));
+  CHECK(contains(md[2], "| false | true | pp4 |"));
+  const auto rows = rows_of(bench_model({"-p", "4", "-n", "0", "--mlock", "-o", "json"}));
+  CHECK(rows[0].at("use_mmap") == true);
+  CHECK(rows[0].at("use_mlock") == true);
+}
+
+TEST_CASE("rows say what ran, whatever was asked for") {
+  const auto of = [](Arguments arguments) {
+    arguments.insert(arguments.end(), {"-p", "2", "-n", "0", "-t", "2", "-o", "json"});
+    return rows_of(bench_model(arguments)).at(0);
+  };
+  const auto reference = of({"--backend", "reference"});
+  CHECK(reference.at("n_threads") == 1);
+  CHECK(reference.at("isa").is_null());
+  CHECK(reference.at("activations") == "f32");
+  const auto portable = of({"--isa", "portable"});
+  CHECK(portable.at("n_threads") == 2);
+  CHECK(portable.at("isa") == "portable");
+  CHECK(portable.at("activations") == "f32");
 }
 
 TEST_CASE("spqr-bench prints tables with a column for what varies, csv and jsonl") {
@@ -142,7 +183,7 @@ TEST_CASE("spqr-bench measures operations, each compared with the reference") {
   const auto rows = rows_of(bench({"--op", "spqr_matvec,spqr_matmul,dense_matvec,dense_matmul,attention",
                                    "--shape", "64x96,4x2x32", "-p", "5", "--bits", "3", "--beta1", "row,16",
                                    "--activations", "auto,f32", "-d", "6", "-o", "json"}));
-  CHECK(rows.size() == 2 * (2 + 2 + 1 + 1 + 1));
+  CHECK(rows.size() == 2 * 2 * (1 + 1) + 1 + 1 + 1);
   for (const auto& row : rows) {
     CAPTURE(row.dump());
     const double limit = row.at("op") == "attention" ? 1e-3 : row.at("activations") == "f32" ? 1e-5 : 0x1p-8;
@@ -151,6 +192,7 @@ TEST_CASE("spqr-bench measures operations, each compared with the reference") {
     CHECK(row.at("gb_per_s").get<double>() > 0);
     CHECK(row.at("gflop_per_s").get<double>() > 0);
     CHECK(row.at("bits").is_number() == row.at("op").get<std::string>().starts_with("spqr"));
+    CHECK(row.at("activations").is_string() == row.at("op").get<std::string>().starts_with("spqr"));
     CHECK(row.at("n_depth").is_number() == (row.at("op") == "attention"));
   }
   const auto md =
@@ -158,6 +200,27 @@ TEST_CASE("spqr-bench measures operations, each compared with the reference") {
   REQUIRE(md.size() == 4);
   CHECK(contains(md[0], "| operation | shape | backend | threads | bits | tokens |"));
   CHECK(contains(md[3], "| spqr_matvec | 64x96 | cpu |"));
+}
+
+TEST_CASE("options that an operation does not have make neither rows nor columns of it") {
+  const auto packed = lines_of(
+      bench({"--op", "spqr_matvec", "--shape", "64x96", "-ctk", "f16,q8_0", "-d", "0,6", "-p", "1,2"}).out);
+  REQUIRE(packed.size() == 3);
+  CHECK(contains(packed[0], "| backend | threads | tokens |"));
+  const auto attention = lines_of(bench({"--op", "attention", "--shape", "4x2x32", "-p", "1", "--bits", "3,4",
+                                         "--activations", "auto,f32", "-ctv", "f16", "-ctv", "q8_0"})
+                                      .out);
+  REQUIRE(attention.size() == 4);
+  CHECK(contains(attention[0], "| backend | threads | type v | tokens |"));
+  const auto reference = lines_of(bench({"--op", "dense_matvec", "--shape", "64x96", "--backend", "reference",
+                                         "-t", "1,2", "--isa", "auto,portable"})
+                                      .out);
+  REQUIRE(reference.size() == 3);
+  CHECK(contains(reference[0], "| backend | threads | tokens |"));
+}
+
+TEST_CASE("operations that memory does not hold are refused with both numbers") {
+  check_refused("spqr-bench", {"--op", "dense_matvec", "--shape", "16777216x16777216"}, 1, "are available");
 }
 
 TEST_CASE("wrong usage of spqr-bench is one sentence and status 2") {
@@ -177,7 +240,9 @@ TEST_CASE("wrong usage of spqr-bench is one sentence and status 2") {
   model_refuses({"-p", "1-x"}, "--n-prompt is '1-x'");
   model_refuses({"-n", "4-1"}, "empty");
   model_refuses({"-pg", "4"}, "-pg is '4'");
-  model_refuses({"-t", "1,-3"}, "--threads is -3");
+  for (const char* pair : {"1-2", "1-2+1", "1,2-3", "1,2,3"})
+    model_refuses({"-pg", pair}, fmt::format("-pg is '{}', expected two numbers", pair));
+  model_refuses({"-t", "1,-3"}, "--threads is -3, expected -1 to 1024");
   model_refuses({"-b", "0"}, "--batch-size is 0");
   model_refuses({"-ctk", "f16,q5_0"}, "q5_0");
   model_refuses({"--backend", "cpu,abacus"}, "abacus");
@@ -191,6 +256,8 @@ TEST_CASE("wrong usage of spqr-bench is one sentence and status 2") {
   };
   op_refuses({}, "--shape");
   op_refuses({"--shape", "8"}, "--shape is '8'");
+  for (const char* shape : {"4x", "x4", "4xx4", "4-8x2", "4xfour"})
+    op_refuses({"--shape", shape}, fmt::format("--shape is '{}', expected such as 4096x11008", shape));
   op_refuses({"--shape", "8x0"}, "--shape is 0");
   op_refuses({"--shape", "4x2x8"}, "spqr_matvec needs a --shape such as 4096x11008");
   op_refuses({"--shape", "8x8,3x2x8"}, "no multiple");
@@ -199,7 +266,10 @@ TEST_CASE("wrong usage of spqr-bench is one sentence and status 2") {
   op_refuses({"--shape", "8x8", "--outliers", "101"}, "--outliers is 101");
   op_refuses({"--shape", "8x8", "-n", "4"}, "goes without --n-gen");
   op_refuses({"--shape", "8x8", "-c", "4"}, "goes without --ctx-size");
-  refuses({"--op", "matmul", "--shape", "8x8"}, "there is no operation 'matmul'");
+  op_refuses({"--shape", "8x8", "--mlock"}, "goes without --mlock");
+  refuses({"--op", "matmul", "--shape", "8x8"},
+          "there is no operation 'matmul' to measure; there are spqr_matvec, spqr_matmul, dense_matvec, "
+          "dense_matmul, attention; see spqr-bench --help");
 }
 
 TEST_CASE("Ctrl-C ends spqr-bench with the rows that were measured") {

@@ -43,6 +43,7 @@ TEST_CASE("the work of decoding after a filled cache") {
   CHECK(work.flop == 2 * 2 * (kBlockWeights + kHeadWeights) + (4 + 5) * kAttentionFlop);
   CHECK(work.bytes ==
         2 * (4 * (kBlockWeights + kHeadWeights) + kNormBytes + kRowBytes) + (4 + 5) * kCacheBytes);
+  CHECK(work.weight_bytes == work.bytes - (4 + 5) * kCacheBytes);
 }
 
 TEST_CASE("the work of a prompt: weights once for a batch, the head once") {
@@ -123,6 +124,26 @@ TEST_CASE("operations are compared with the reference, timed and counted") {
     CHECK_THROWS_AS(run_operation(what, *backend, options, 2, limits, [] { return true; }), Interrupted);
   }
   CHECK(!operation_of("matmul"));
+}
+
+TEST_CASE("operations that memory does not hold are refused before anything is allocated") {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", {.threads = 2});
+  constexpr std::size_t kCopies = std::size_t{256} << 20U;
+  for (const std::string_view name : kOperations) {
+    CAPTURE(name);
+    const OperationCase what = small_case(name);
+    const std::size_t bytes = operation_bytes(what, *backend);
+    if (name.starts_with("dense")) CHECK(bytes > 4096 * 2 * 80 * 200);
+    CHECK(bytes < 2 * kCopies);
+    CHECK_NOTHROW(require_memory(what, *backend, bytes));
+    CHECK_THROWS_WITH_AS(require_memory(what, *backend, bytes - 1), doctest::Contains("too little memory"),
+                         std::runtime_error);
+  }
+  OperationCase large = small_case("dense_matvec");
+  large.m = large.n = std::int64_t{1} << 24;
+  CHECK_THROWS_WITH_AS(run_operation(large, *backend, {}, 1, MachineLimits(), {}),
+                       doctest::Contains("dense_matvec with its operands and copies of them takes 1048576."),
+                       std::runtime_error);
 }
 
 // The last token's results are a hundredth too large.
