@@ -8,7 +8,9 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -111,18 +113,16 @@ class ThreadTeam {
     return team;
   }
 
-  ~ThreadTeam() {
-    ending_ = true;
-    state_.fetch_add(kLoop);
-    state_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~ThreadTeam() { end_threads(0); }
 
-  // False where another caller's loop is going on.
-  bool run(std::int64_t count, int threads, detail::Participant participant, const void* body) {
+  // With a team of `team` threads, the caller's included, of which the first `threads` take part. False where
+  // another caller's loop is going on.
+  bool run(std::int64_t count, int team, int threads, detail::Participant participant, const void* body) {
     const std::unique_lock lock(caller_, std::try_to_lock);
     if (!lock) return false;
-    start_threads(threads - 1);
+    // Those of a larger team would wait for loops in the way of these.
+    end_threads(team - 1);
+    start_threads(team - 1);
     prepare(count, threads, participant, body);
     state_.store(((state_.load() / kLoop + 1) * kLoop) | kOpen);
     state_.notify_all();
@@ -140,10 +140,25 @@ class ThreadTeam {
   static constexpr std::uint64_t kInside = kOpen - 1;
 
   void start_threads(int wanted) {
+    kept_ = wanted;
     while (static_cast<int>(threads_.size()) < wanted) {
       const int index = static_cast<int>(threads_.size()) + 1;
-      threads_.emplace_back([this, index] { serve(index); });
+      try {
+        threads_.emplace_back([this, index] { serve(index); });
+      } catch (const std::system_error& error) {
+        throw std::runtime_error("thread " + std::to_string(index + 1) + " of " + std::to_string(wanted + 1) +
+                                 " cannot be started: " + error.what());
+      }
     }
+  }
+
+  // All but the first `kept`.
+  void end_threads(int kept) {
+    if (static_cast<int>(threads_.size()) <= kept) return;
+    kept_ = kept;
+    state_.fetch_add(kLoop);
+    state_.notify_all();
+    for (; static_cast<int>(threads_.size()) > kept; threads_.pop_back()) threads_.back().join();
   }
 
   void prepare(std::int64_t count, int threads, detail::Participant participant, const void* body) {
@@ -184,7 +199,7 @@ class ThreadTeam {
     std::uint64_t seen = 0;
     while (true) {
       std::uint64_t state = wait_for_change(seen);
-      if (ending_) return;
+      if (index > kept_) return;
       seen = state / kLoop;
       while ((state & kOpen) != 0 && state / kLoop == seen) {
         if (!state_.compare_exchange_weak(state, state + 1)) continue;
@@ -210,7 +225,7 @@ class ThreadTeam {
   std::mutex caller_;
   std::vector<std::thread> threads_;
   alignas(64) std::atomic<std::uint64_t> state_{0};
-  alignas(64) std::atomic<bool> ending_{false};
+  alignas(64) std::atomic<int> kept_{0};  // threads besides the caller that are to go on
   std::atomic<bool> failed_{false};
   std::unique_ptr<Indices::Part[]> parts_;
   int part_count_ = 0;
@@ -223,7 +238,8 @@ class ThreadTeam {
 
 void detail::run_parallel(std::int64_t count, Participant participant, const void* body) {
   const auto wanted = static_cast<int>(std::min<std::int64_t>(threads(), count));
-  if (wanted > 1 && !in_loop && ThreadTeam::instance().run(count, wanted, participant, body)) return;
+  if (wanted > 1 && !in_loop && ThreadTeam::instance().run(count, threads(), wanted, participant, body))
+    return;
   Indices mine = Indices::all(count);
   participant(body, mine);
 }

@@ -27,6 +27,12 @@ std::size_t half_layer_bytes(const ModelConfig& config, std::int64_t capacity, C
 
 }  // namespace
 
+std::size_t KvCache::token_bytes(const ModelConfig& config, CacheTypes types) {
+  const std::int64_t rows = config.num_hidden_layers * config.num_key_value_heads;
+  return static_cast<std::size_t>(
+      rows * (cache_row_bytes(types.k, config.head_dim) + cache_row_bytes(types.v, config.head_dim)));
+}
+
 std::size_t KvCache::bytes(const ModelConfig& config, std::int64_t capacity, CacheTypes types) {
   std::size_t total = half_layer_bytes(config, capacity, types.k);
   if (__builtin_add_overflow(total, half_layer_bytes(config, capacity, types.v), &total) ||

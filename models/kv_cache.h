@@ -19,7 +19,8 @@ class KvCache {
  public:
   // Room for `capacity` tokens.
   KvCache(Backend& backend, const ModelConfig& config, std::int64_t capacity, CacheTypes types);
-  // Bytes that such a cache takes.
+  // Bytes of a token in it; and of such a cache, whose layers are whole cache lines.
+  static std::size_t token_bytes(const ModelConfig& config, CacheTypes types);
   static std::size_t bytes(const ModelConfig& config, std::int64_t capacity, CacheTypes types);
 
   const KvLayer& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }

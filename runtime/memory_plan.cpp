@@ -49,10 +49,12 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::size_t file_bytes, cons
       static_cast<std::size_t>(config.vocab_size) * static_cast<std::size_t>(logits_tokens) * sizeof(float);
   MemoryNeeds needs;
   needs.weights = file_bytes;
-  needs.cache_per_token = KvCache::bytes(config, 1, cache_types);
+  needs.cache_per_token = KvCache::token_bytes(config, cache_types);
+  // At most this, so that each layer's keys and values begin a cache line.
+  const std::size_t padding = 2 * 64 * static_cast<std::size_t>(config.num_hidden_layers);
   // Logits twice: the backend's, and a copy to choose from.
   needs.workspace = workspace_bytes(config, batch) + row * static_cast<std::size_t>(batch) + 2 * logits +
-                    backend.scratch_bytes(largest_shapes(config, batch));
+                    padding + backend.scratch_bytes(largest_shapes(config, batch));
   return needs;
 }
 

@@ -19,6 +19,19 @@ constexpr const char* kFormat = "spqr-prompt-cache";
 constexpr const char* kVersion = "1";
 constexpr const char* kIds = "ids";
 
+std::string cache_dtype(CacheType type) {
+  if (type == CacheType::q8_0) return "U8";
+  return container::dtype_name(type == CacheType::f16 ? DType::f16 : DType::f32);
+}
+
+// The type of cache whose rows a file has as tensors of this dtype.
+std::string_view cache_name(const std::string& dtype) {
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
+    if (dtype == cache_dtype(type)) return name_of(type);
+  }
+  return dtype;
+}
+
 // The keys or the values of one block.
 struct CachedTensor {
   std::string name;
@@ -26,10 +39,7 @@ struct CachedTensor {
   KvLayer layer;
 
   std::size_t row_bytes() const { return static_cast<std::size_t>(layer.row_bytes(rows)); }
-  std::string dtype() const {
-    if (rows.type == CacheType::q8_0) return "U8";
-    return container::dtype_name(rows.type == CacheType::f16 ? DType::f16 : DType::f32);
-  }
+  std::string dtype() const { return cache_dtype(rows.type); }
   std::size_t bytes(std::int64_t tokens) const {
     return static_cast<std::size_t>(layer.kv_heads) * static_cast<std::size_t>(tokens) * row_bytes();
   }
@@ -169,7 +179,7 @@ class Reading {
     if (found == nullptr) fail(fmt::format("has no tensor '{}'", name));
     if (found->dtype != dtype)
       fail(fmt::format("caches {}, this session {}; give the same --cache-type-k and --cache-type-v",
-                       found->dtype, dtype));
+                       cache_name(found->dtype), cache_name(dtype)));
     if (!shape.empty() && found->shape != shape)
       fail(fmt::format("tensor '{}' has shape ({}), expected ({})", name, fmt::join(found->shape, ", "),
                        fmt::join(shape, ", ")));

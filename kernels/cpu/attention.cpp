@@ -1,10 +1,8 @@
 // Causal softmax attention over the KV cache, a block of queries against a block of keys at a time with a
 // running maximum and sum, so that scores never leave the cache.   Source: arXiv 2205.14135 (FlashAttention).
-// A task is one kv head and kQueryTokens tokens: the query heads that share the kv head are rows of one
-// matrix product. Keys and values are cut into panels once a task. Reads the visible part of the cache once
-// per task; tasks are shared among threads and do not depend on their number. The keys of a few tokens are
-// split, or there would be fewer tasks than threads: their sums are put together at the end ("flash
-// decoding").
+// A task is one kv head and some tokens: the query heads that share the kv head are rows of one matrix
+// product. Keys and values are cut into panels once a task. Where there would be fewer tasks than threads
+// the keys are split too, and what comes of their parts is put together at the end ("flash decoding").
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -17,7 +15,9 @@
 namespace spqr::cpu {
 namespace {
 
+// Tokens of a task at most, and rows that are enough for a matrix product.
 constexpr std::int64_t kQueryTokens = 96;
+constexpr std::int64_t kTaskRows = 192;
 constexpr std::int64_t kKeys = 128;
 // Tokens whose weighted sums end at the same key: the first of them see as many keys fewer, for nothing.
 constexpr std::int64_t kSumTokens = 24;
@@ -25,8 +25,8 @@ constexpr std::int64_t kSumTokens = 24;
 // transposed. Fewer keys at once then stay in the first-level cache, widened.
 constexpr std::int64_t kFewRows = 12;
 constexpr std::int64_t kFewRowsFloats = 4096;
-// Up to so many tokens have their keys split, into so many parts of at least so many keys.
-constexpr std::int64_t kSplitTokens = 16;
+// With fewer tasks than this keys are split, into so many parts of at least so many keys.
+constexpr std::int64_t kEnoughTasks = 64;
 constexpr std::int64_t kMostSplits = 16;
 constexpr std::int64_t kSplitKeys = 512;
 
@@ -223,18 +223,26 @@ void store_rows(const Task& task, const Scratch& scratch, float* out, std::int64
   }
 }
 
-// How the visible keys are cut, whatever the number of threads.
-struct Splits {
-  std::int64_t first_key, keys;  // of each but the last
-  std::int64_t count;
+// How rows and visible keys are cut, whatever the number of threads.
+struct Tasks {
+  std::int64_t tokens_at_once;
+  std::int64_t blocks, kv_heads, splits;  // a task is one of each
 
-  Splits(const AttentionShape& shape, std::int64_t tokens, std::int64_t first)
-      : first_key(first_visible(shape, first)), keys(first + tokens - first_key), count(1) {
-    if (tokens > kSplitTokens) return;
-    const std::int64_t all = keys;
-    const std::int64_t part = (all + kMostSplits - 1) / kMostSplits;
-    keys = std::max(kSplitKeys, (part + kKeys - 1) / kKeys * kKeys);
-    count = (all + keys - 1) / keys;
+  Tasks(std::int64_t tokens, std::int64_t kv_head_count, std::int64_t heads_per_kv)
+      : tokens_at_once(std::clamp<std::int64_t>(kTaskRows / heads_per_kv, 1, kQueryTokens)),
+        kv_heads(kv_head_count) {
+    if (tokens_at_once > kSumTokens) tokens_at_once -= tokens_at_once % kSumTokens;
+    blocks = (tokens + tokens_at_once - 1) / tokens_at_once;
+    splits = std::clamp<std::int64_t>((kEnoughTasks + blocks * kv_heads - 1) / (blocks * kv_heads), 1,
+                                      kMostSplits);
+  }
+  std::int64_t count() const { return blocks * kv_heads * splits; }
+  // Of each split but the last; the number of splits becomes that of those which have some.
+  std::int64_t cut(std::int64_t keys) {
+    const std::int64_t part = (keys + splits - 1) / splits;
+    const std::int64_t each = splits == 1 ? keys : std::max(kSplitKeys, (part + kKeys - 1) / kKeys * kKeys);
+    splits = (keys + each - 1) / each;
+    return each;
   }
 };
 
@@ -253,9 +261,10 @@ struct Partial {
         maxima(outputs + rows * splits * dim),
         sums(maxima + rows * splits) {}
 
-  void keep(const Task& task, const Scratch& scratch, std::int64_t split) const {
+  // first_row: the task's.
+  void keep(const Task& task, const Scratch& scratch, std::int64_t first_row, std::int64_t split) const {
     for (std::int64_t r = 0; r < task.rows(); ++r) {
-      const std::int64_t at = (task.kv_head * task.rows() + r) * splits + split;
+      const std::int64_t at = (first_row + r) * splits + split;
       std::memcpy(outputs + at * head_dim, scratch.output + r * head_dim,
                   static_cast<std::size_t>(head_dim) * sizeof(float));
       maxima[at] = scratch.maxima[r];
@@ -281,55 +290,63 @@ struct Partial {
 }  // namespace
 
 std::int64_t attention_floats(const LargestShapes& largest) {
-  return Scratch::floats(std::min(kQueryTokens, largest.tokens) * largest.heads_per_kv, largest.head_dim);
+  const Tasks tasks(largest.tokens, largest.heads / largest.heads_per_kv, largest.heads_per_kv);
+  return Scratch::floats(std::min(tasks.tokens_at_once, largest.tokens) * largest.heads_per_kv,
+                         largest.head_dim);
 }
 
 std::int64_t attention_shared_floats(const LargestShapes& largest) {
-  return Partial::floats(std::min(kSplitTokens, largest.tokens) * largest.heads, kMostSplits,
-                         largest.head_dim);
+  std::int64_t most = 0;
+  for (std::int64_t tokens = 1; tokens <= largest.tokens; ++tokens) {
+    const Tasks tasks(tokens, largest.heads / largest.heads_per_kv, largest.heads_per_kv);
+    if (tasks.splits == 1) break;  // and for more tokens too
+    most = std::max(most, Partial::floats(tokens * largest.heads, tasks.splits, largest.head_dim));
+  }
+  return most;
 }
 
 void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache, std::int64_t first,
                const AttentionShape& shape) {
   const std::int64_t heads_per_kv = shape.heads / cache.kv_heads;
-  const std::int64_t blocks = (q.rows + kQueryTokens - 1) / kQueryTokens;
-  const Splits splits(shape, q.rows, first);
+  const std::int64_t kv_rows = q.rows * heads_per_kv;
+  Tasks tasks(q.rows, cache.kv_heads, heads_per_kv);
+  const std::int64_t first_key = first_visible(shape, first);
+  const std::int64_t keys = tasks.cut(first + q.rows - first_key);
   const std::int64_t rows = q.rows * shape.heads;
   run.memory.reserve(attention_floats({q.rows, 0, shape.heads, heads_per_kv, shape.head_dim}));
-  const bool split = splits.count > 1;
-  float* shared = split ? run.shared.at_least(Partial::floats(rows, splits.count, shape.head_dim)) : nullptr;
-  const Partial partial(shared, rows, splits.count, shape.head_dim);
-  parallel_for(blocks * cache.kv_heads * splits.count, [&](std::int64_t i) {
-    const std::int64_t kv_head = i / splits.count % cache.kv_heads;
-    const std::int64_t block = blocks - 1 - i / splits.count / cache.kv_heads;  // the last see most keys
-    const std::int64_t token = block * kQueryTokens;
-    const std::int64_t tokens = std::min(kQueryTokens, q.rows - token);
-    const std::int64_t end = first + token + tokens;
-    const std::int64_t key =
-        split ? splits.first_key + i % splits.count * splits.keys : first_visible(shape, first + token);
-    const Task task{run.kernels.vectors,
-                    cache,
-                    shape,
-                    kv_head,
-                    heads_per_kv,
-                    first + token,
-                    tokens,
-                    key,
-                    split ? std::min(end, key + splits.keys) : end};
+  const bool split = tasks.splits > 1;
+  float* shared = split ? run.shared.at_least(Partial::floats(rows, tasks.splits, shape.head_dim)) : nullptr;
+  const Partial partial(shared, rows, tasks.splits, shape.head_dim);
+  parallel_for(tasks.count(), [&](std::int64_t i) {
+    const std::int64_t part = i % tasks.splits;
+    const std::int64_t kv_head = i / tasks.splits % cache.kv_heads;
+    const std::int64_t block =
+        tasks.blocks - 1 - i / tasks.splits / cache.kv_heads;  // the last see most keys
+    const std::int64_t token = block * tasks.tokens_at_once;
+    const std::int64_t tokens = std::min(tasks.tokens_at_once, q.rows - token);
+    const std::int64_t begin = first_key + part * keys;
+    const Task task{.kernels = run.kernels.vectors,
+                    .cache = cache,
+                    .shape = shape,
+                    .kv_head = kv_head,
+                    .heads_per_kv = heads_per_kv,
+                    .first_position = first + token,
+                    .tokens = tokens,
+                    .first_key = std::max(begin, first_visible(shape, first + token)),
+                    .end_key = std::min(first + token + tokens, begin + keys)};
     const Scratch scratch(run.memory.mine(), task.rows(), shape.head_dim);
     attend(task, scratch, q.data + token * q.cols, q.cols);
-    if (split) return partial.keep(task, scratch, i % splits.count);
+    if (split) return partial.keep(task, scratch, kv_head * kv_rows + token * heads_per_kv, part);
     store_rows(task, scratch, out.data + token * out.cols, out.cols);
   });
   if (!split) return;
   const auto combine = [&](std::int64_t row) {
-    const std::int64_t kv_rows = q.rows * heads_per_kv;
     const std::int64_t token = row % kv_rows / heads_per_kv;
     const std::int64_t head = row / kv_rows * heads_per_kv + row % heads_per_kv;
     partial.combine(run.kernels.vectors, row, out.data + token * out.cols + head * shape.head_dim);
   };
   constexpr std::int64_t kWorthFloats = 100'000;
-  parallel_for(rows, combine, rows * splits.count * shape.head_dim > kWorthFloats);
+  parallel_for(rows, combine, rows * tasks.splits * shape.head_dim > kWorthFloats);
 }
 
 }  // namespace spqr::cpu

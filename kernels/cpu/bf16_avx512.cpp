@@ -121,8 +121,9 @@ void add_outliers(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t st
       const std::uint32_t column = w.col_vals[i] & 0xFFFFU;
       const float value = _cvtsh_ss(static_cast<std::uint16_t>(w.col_vals[i] >> 16));
       if (column < Bf16Kernels::kRefined) panels.refined[column][row] += value;
-      auto* half = reinterpret_cast<std::uint16_t*>(of_row + column / 2 * kPanelRows) + column % 2;
-      *half = static_cast<std::uint16_t>(_mm_cvtneps_pbh(_mm_set_ss(bf16_to_f32(*half) + value))[0]);
+      auto* half = reinterpret_cast<std::byte*>(of_row + column / 2 * kPanelRows) + 2 * (column % 2);
+      const float sum = bf16_to_f32(load<std::uint16_t>(half)) + value;
+      store(half, static_cast<std::uint16_t>(_mm_cvtneps_pbh(_mm_set_ss(sum))[0]));
     }
   }
 }

@@ -39,8 +39,8 @@ class CpuBackend final : public HostBackend {
   std::string_view name() const override { return "cpu"; }
 
   std::size_t scratch_bytes(const LargestShapes& largest) const override {
-    const std::int64_t per_thread =
-        std::max(cpu::linear_floats(largest.in_features, largest.tokens), cpu::attention_floats(largest));
+    const std::int64_t per_thread = std::max(
+        cpu::linear_floats(kernels_, largest.in_features, largest.tokens), cpu::attention_floats(largest));
     const std::int64_t shared =
         2 * largest.tokens * largest.in_features +  // normed, and in another order
         cpu::LinearInputs::most_floats(kernels_, largest.in_features, largest.tokens) +

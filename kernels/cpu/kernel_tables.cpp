@@ -3,12 +3,12 @@
 namespace spqr {
 
 const KernelTables& kernel_tables(Isa isa) {
-  static const KernelTables kPortable{cpu::kVectorPortable, kSpqrStripPortable};
+  static const KernelTables kPortable{cpu::kVectorPortable, kSpqrStripPortable, 12, 1};
 #if defined(__x86_64__)
-  static const KernelTables kAvx2{cpu::kVectorAvx2, kSpqrStripAvx2};
-  static const KernelTables kAvx2Vnni{cpu::kVectorAvx2, kSpqrStripAvx2Vnni};
-  static const KernelTables kAvx512{cpu::kVectorAvx512, kSpqrStripAvx512};
-  static const KernelTables kAvx512Bf16{cpu::kVectorAvx512, kSpqrStripAvx512, &kBf16Avx512};
+  static const KernelTables kAvx2{cpu::kVectorAvx2, kSpqrStripAvx2, 16, 12};
+  static const KernelTables kAvx2Vnni{cpu::kVectorAvx2, kSpqrStripAvx2Vnni, 16, 12};
+  static const KernelTables kAvx512{cpu::kVectorAvx512, kSpqrStripAvx512, 24, 12};
+  static const KernelTables kAvx512Bf16{cpu::kVectorAvx512, kSpqrStripAvx512, 24, 12, &kBf16Avx512};
   switch (isa) {
     case Isa::avx512_bf16:
       return kAvx512Bf16;

@@ -11,6 +11,10 @@ namespace spqr {
 struct KernelTables {
   const cpu::VectorKernels& vectors;
   const SpqrStripKernels& strips;
+  // Up to so many tokens are multiplied faster with weights as they are stored than with tiles of them
+  // (linear_tiles.cpp), in f32: packed weights, and dense ones.
+  std::int64_t few_packed;
+  std::int64_t few_dense;
   const Bf16Kernels* bf16 = nullptr;  // null: there are none
 };
 

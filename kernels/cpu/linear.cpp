@@ -12,8 +12,6 @@
 namespace spqr::cpu {
 namespace {
 
-// Up to this many tokens reading the weights is what takes time, in f32.
-constexpr std::int64_t kFewTokens = 4;
 // Rows that a thread takes at a time, as the packed layout has them.
 constexpr std::int64_t kStripRows = 64;
 // Below this one thread is faster than waking others.
@@ -95,7 +93,7 @@ std::int64_t few_tokens(const KernelTables& kernels) {
 enum class Path : std::uint8_t { few, tiles_f32, tiles_bf16 };
 Path path_of(const Execution& run, const LinearJob& job) {
   const bool f32 = job.activations == ActivationType::f32;
-  if (job.x.rows <= (f32 ? kFewTokens : few_tokens(run.kernels))) return Path::few;
+  if (job.x.rows <= (f32 ? run.kernels.few_packed : few_tokens(run.kernels))) return Path::few;
   return f32 || run.kernels.bf16 == nullptr ? Path::tiles_f32 : Path::tiles_bf16;
 }
 
@@ -110,12 +108,12 @@ void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t
   }
 }
 
-std::int64_t linear_floats(std::int64_t n, std::int64_t tokens) {
-  return tokens > kFewTokens ? tile_floats(n) : 0;
+std::int64_t linear_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens) {
+  return tokens > std::min(kernels.few_packed, kernels.few_dense) ? tile_floats(n) : 0;
 }
 
 std::int64_t LinearInputs::most_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens) {
-  const std::int64_t few = std::min(tokens, std::max(kFewTokens, few_tokens(kernels)));
+  const std::int64_t few = std::min(tokens, std::max(kernels.few_packed, few_tokens(kernels)));
   return SpqrInput::most_floats(n, few) + (kernels.bf16 != nullptr ? Bf16Kernels::pairs(n) * tokens : 0);
 }
 
@@ -128,7 +126,7 @@ void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs) {
   for (std::size_t i = 0; i < job.members.size(); ++i) {
     const Linear& weight = job.members[i];
     const auto* dense = std::get_if<TensorView>(&weight.weight);
-    if (dense != nullptr && job.x.rows <= kFewTokens) {
+    if (dense != nullptr && job.x.rows <= run.kernels.few_dense) {
       dense_few(run, job.ys[i], weight, *dense, job.x, job.store);
     } else if (dense != nullptr) {
       linear_tiles(run, job.ys[i], weight, job.x, job.store);

@@ -74,7 +74,7 @@ struct LinearInputs {
 };
 void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs);
 // Of each thread, for n inputs.
-std::int64_t linear_floats(std::int64_t n, std::int64_t tokens);
+std::int64_t linear_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens);
 
 // The pieces of linear() for many tokens; x of packed weights in their stored column order.
 void linear_tiles(const Execution& run, Matrix y, const Linear& weight, Matrix x, Store store);

@@ -2,6 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <stdexcept>
+
+#include "kernels/cpu/isa.h"
+
 namespace spqr {
 
 void add_session_options(cxxopts::Options& options, const char* context) {
@@ -67,6 +71,11 @@ SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
     throw UsageError(fmt::format("--activations is '{}', expected auto or f32", activations));
   options.activations = activations == "auto" ? ActivationType::automatic : ActivationType::f32;
   options.isa = parsed["isa"].as<std::string>();
+  try {
+    isa_of(options.isa);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
   options.backend = parsed["backend"].as<std::string>();
   options.cache_types = {cache_type(parsed["cache-type-k"].as<std::string>()),
                          cache_type(parsed["cache-type-v"].as<std::string>())};

@@ -165,6 +165,9 @@ TEST_CASE("attention: prompts and single tokens, across blocks of queries and ke
       {16, 1200, 4, 4, 48, 0, CacheType::f32},          // parts in which the first tokens see nothing
       {2, 9000, 1, 1, 16, 0, CacheType::f32},           // as many parts as there are at most
       {5, 1500, 6, 3, 32, 700, CacheType::q8_0},        // a window of two parts
+      {40, 1500, 2, 1, 16, 0, CacheType::f16},          // a prompt of one block on one head, in parts
+      {30, 1100, 24, 1, 16, 0, CacheType::f32},         // of several blocks, of which the first see less
+      {30, 1100, 24, 1, 16, 600, CacheType::f16},       // and begin later
       {2, 1100, 6, 2, 24, 0, CacheType::f16, true}      // ALiBi
   };
   for (const Case& c : cases) check_attention(c, random);

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <iterator>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -73,6 +75,26 @@ TEST_CASE("parallel_for: loops inside of loops and those of several callers are 
   call();
   other.join();
   CHECK(both == 2 * 200 * 50);
+  set_threads(0);
+}
+
+TEST_CASE("threads that are not wanted any more end") {
+  const auto count = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  const auto nothing = [](std::int64_t) {};
+  set_threads(2);
+  parallel_for(8, nothing);
+  const auto before = count();
+  set_threads(6);
+  parallel_for(8, nothing);
+  CHECK(count() == before + 4);
+  parallel_for(2, nothing);  // fewer take part, all stay
+  CHECK(count() == before + 4);
+  set_threads(2);
+  parallel_for(8, nothing);
+  CHECK(count() == before);
   set_threads(0);
 }
 

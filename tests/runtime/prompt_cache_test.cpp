@@ -72,7 +72,7 @@ TEST_CASE("a smaller context takes the beginning of it") {
 TEST_CASE("a prompt cache of another model or another type of cache is refused") {
   const Saved saved;
   Session wide = saved.open(64, CacheType::f32);
-  CHECK(contains(message_of([&] { load_prompt_cache(wide, saved.path()); }), "caches F16"));
+  CHECK(contains(message_of([&] { load_prompt_cache(wide, saved.path()); }), "caches f16, this session f32"));
   const auto other = saved.directory_.path() / "other.spqr";
   write_dense_model("llama2c/stories260K.bin", "llama2c/tok512.bin", DType::f16, other);
   Session session({.model = other, .context = 64});
