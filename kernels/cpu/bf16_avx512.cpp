@@ -165,6 +165,6 @@ void multiply_panels(const cpu::PanelProduct& product) {
 
 }  // namespace
 
-const Bf16Kernels kBf16Avx512{12, narrow, pack_strip, multiply_panels};
+const Bf16Kernels kBf16Avx512{16, narrow, pack_strip, multiply_panels};
 
 }  // namespace spqr

@@ -108,8 +108,17 @@ void multiply_block(const Block& block, const std::byte* codes, const BlockStati
   std::int64_t token = 0;
   for (; token + kTokensAtOnce <= x.tokens; token += kTokensAtOnce)
     multiply_tokens<kBits, kUnits, kTokensAtOnce>(block, codes, statistics, x, token, y + kRows * token);
-  for (; token < x.tokens; ++token)
-    multiply_tokens<kBits, kUnits, 1>(block, codes, statistics, x, token, y + kRows * token);
+  float* rest = y + kRows * token;
+  switch (x.tokens - token) {
+    case 3:
+      return multiply_tokens<kBits, kUnits, 3>(block, codes, statistics, x, token, rest);
+    case 2:
+      return multiply_tokens<kBits, kUnits, 2>(block, codes, statistics, x, token, rest);
+    case 1:
+      return multiply_tokens<kBits, kUnits, 1>(block, codes, statistics, x, token, rest);
+    default:
+      return;
+  }
 }
 
 // kUnits: a part of a group.

@@ -126,7 +126,7 @@ TEST_CASE("linear_group: permuted packed members beside dense ones, with a norm"
 // 1/32639 of the largest in its block; or, of many tokens, the rounding of x and of the weight to 8 bits of
 // mantissa each.
 double rounding_of(const double* weights, const float* x, std::int64_t n, std::int64_t tokens) {
-  constexpr std::int64_t kManyTokens = 13;
+  constexpr std::int64_t kManyTokens = 17;
   double largest = 0;
   double largest_weight = 0;
   double sum = 0;
