@@ -153,7 +153,7 @@ void multiply_int16(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t 
 
 // The larger one in each lane; NaN if one is.
 inline f32v larger(f32v a, f32v b) {
-  return (b > a) | (b != b) ? b : a;
+  return ((b > a) | (b != b)) ? b : a;
 }
 
 inline float largest_size(const float* x, std::int64_t columns) {

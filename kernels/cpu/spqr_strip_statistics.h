@@ -42,7 +42,8 @@ inline __attribute__((always_inline)) void statistic_codes(const std::byte* plan
   for (int i = 0; i < kLanes / 2; ++i) shifts[i] = kWidth * (i % 4 / kWidth) + 8 * (i / 4);
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
-    const u32v codes = reinterpret_cast<u32v>(words >> (shifts + 4ULL * half)) << kLow;
+    const u32v codes = reinterpret_cast<u32v>(words >> (shifts + static_cast<std::uint64_t>(4 * half)))
+                       << kLow;
     u32v& first = out[4 / kRuns * half];
     first = kLow == 0 ? codes : select(kLower, first, codes);
   }
