@@ -78,7 +78,7 @@ struct AttentionShape {
 struct LargestShapes {
   std::int64_t tokens = 0;
   std::int64_t in_features = 0;   // n of a linear
-  std::int64_t heads = 0;         // query heads
+  std::int64_t heads = 0;         // query heads; 0: there is no attention
   std::int64_t heads_per_kv = 0;  // that share a kv head
   std::int64_t head_dim = 0;
 };

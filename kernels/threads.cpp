@@ -225,8 +225,8 @@ class ThreadTeam {
   std::mutex caller_;
   std::vector<std::thread> threads_;
   alignas(64) std::atomic<std::uint64_t> state_{0};
-  alignas(64) std::atomic<int> kept_{0};  // threads besides the caller that are to go on
   std::atomic<bool> failed_{false};
+  std::atomic<int> kept_{0};  // threads besides the caller that are to go on
   std::unique_ptr<Indices::Part[]> parts_;
   int part_count_ = 0;
   int used_parts_ = 0;

@@ -12,11 +12,11 @@
 namespace spqr {
 namespace {
 
-constexpr std::int64_t kPieceWords = 256 * 1024;  // 1 MiB
+constexpr std::int64_t kPieceWords = std::int64_t{256} * 1024;  // 1 MiB
 constexpr std::int64_t kPieces = 512;
 constexpr std::size_t kBytes = kPieces * kPieceWords * sizeof(std::uint32_t);
 // Of products: a piece is about 160 microseconds, so that threads end together whenever they began.
-constexpr std::int64_t kPeakRounds = 64 * 1024;
+constexpr std::int64_t kPeakRounds = std::int64_t{64} * 1024;
 constexpr std::int64_t kPeakPieces = 32;  // of each thread
 
 template <typename Body>

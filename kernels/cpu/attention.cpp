@@ -290,12 +290,14 @@ struct Partial {
 }  // namespace
 
 std::int64_t attention_floats(const LargestShapes& largest) {
+  if (largest.heads == 0) return 0;
   const Tasks tasks(largest.tokens, largest.heads / largest.heads_per_kv, largest.heads_per_kv);
   return Scratch::floats(std::min(tasks.tokens_at_once, largest.tokens) * largest.heads_per_kv,
                          largest.head_dim);
 }
 
 std::int64_t attention_shared_floats(const LargestShapes& largest) {
+  if (largest.heads == 0) return 0;
   std::int64_t most = 0;
   for (std::int64_t tokens = 1; tokens <= largest.tokens; ++tokens) {
     const Tasks tasks(tokens, largest.heads / largest.heads_per_kv, largest.heads_per_kv);
