@@ -317,7 +317,7 @@ void attention(const Execution& run, Matrix out, Matrix q, const KvLayer& cache,
   const std::int64_t rows = q.rows * shape.heads;
   run.memory.reserve(attention_floats({q.rows, 0, shape.heads, heads_per_kv, shape.head_dim}));
   const bool split = tasks.splits > 1;
-  float* shared = split ? run.shared.at_least(Partial::floats(rows, tasks.splits, shape.head_dim)) : nullptr;
+  float* shared = split ? grown(run.shared, Partial::floats(rows, tasks.splits, shape.head_dim)) : nullptr;
   const Partial partial(shared, rows, tasks.splits, shape.head_dim);
   parallel_for(tasks.count(), [&](std::int64_t i) {
     const std::int64_t part = i % tasks.splits;

@@ -10,8 +10,8 @@
 namespace spqr {
 namespace {
 
-Matrix matrix(cpu::SharedMemory& memory, std::int64_t rows, std::int64_t cols) {
-  return {memory.at_least(rows * cols), rows, cols};
+Matrix matrix(std::vector<float>& memory, std::int64_t rows, std::int64_t cols) {
+  return {grown(memory, rows * cols), rows, cols};
 }
 
 // y[t][j] = x[t][perm[j]]
@@ -149,7 +149,7 @@ class CpuBackend final : public HostBackend {
   const KernelTables& kernels_;
   cpu::ThreadMemory memory_;
   cpu::LinearInputs inputs_;
-  cpu::SharedMemory partial_, normed_, gathered_;
+  std::vector<float> partial_, normed_, gathered_;
   cpu::RopeTable rope_table_;
 };
 

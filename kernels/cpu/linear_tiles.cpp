@@ -120,10 +120,9 @@ void linear_tiles(const Execution& run, Matrix y, const Linear& weight, Matrix x
 void narrow(const Bf16Kernels& kernels, Matrix x, Bf16Input& out) {
   out.tokens = x.rows;
   out.pairs = Bf16Kernels::pairs(x.cols);
-  const auto needed = static_cast<std::size_t>(out.tokens * out.pairs);
-  if (out.memory.size() < needed) out.memory.resize(needed);
+  std::uint32_t* memory = grown(out.memory, out.tokens * out.pairs);
   const auto narrow_token = [&](std::int64_t t) {
-    kernels.narrow(x.data + t * x.cols, x.cols, out.memory.data() + t * out.pairs);
+    kernels.narrow(x.data + t * x.cols, x.cols, memory + t * out.pairs);
   };
   parallel_for(x.rows, narrow_token);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/grown.h"
 #include "kernels/cpu/kernel_tables.h"
 #include "kernels/cpu/panels.h"
 #include "kernels/cpu/spqr_input.h"
@@ -20,9 +21,7 @@ class ThreadMemory {
   explicit ThreadMemory(int threads) : pieces_(static_cast<std::size_t>(threads)) {}
   // Makes every piece at least `floats` long; outside of parallel regions, where an exception may leave.
   void reserve(std::int64_t floats) {
-    for (std::vector<float>& piece : pieces_) {
-      if (piece.size() < static_cast<std::size_t>(floats)) piece.resize(static_cast<std::size_t>(floats));
-    }
+    for (std::vector<float>& piece : pieces_) grown(piece, floats);
   }
   // The calling thread's piece, with whatever is in it.
   float* mine();
@@ -31,24 +30,11 @@ class ThreadMemory {
   std::vector<std::vector<float>> pieces_;
 };
 
-// What all threads write together; grown on demand and kept.
-class SharedMemory {
- public:
-  // Outside of parallel regions; what was in it is lost.
-  float* at_least(std::int64_t floats) {
-    if (floats_.size() < static_cast<std::size_t>(floats)) floats_.resize(static_cast<std::size_t>(floats));
-    return floats_.data();
-  }
-
- private:
-  std::vector<float> floats_;
-};
-
 // What operations compute with.
 struct Execution {
   const KernelTables& kernels;
   ThreadMemory& memory;
-  SharedMemory& shared;
+  std::vector<float>& shared;  // what all threads write together (grown())
 };
 
 // ys[i] (+)= W_i x + b_i for all members.   x (tokens, n) for dense weights, `permuted` is it in the stored

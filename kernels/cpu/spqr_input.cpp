@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "kernels/cpu/grown.h"
 #include "kernels/cpu/kernel_tables.h"
 #include "kernels/threads.h"
 
@@ -19,13 +20,6 @@ void sum_groups(const float* x, std::int64_t group_columns, float* sums) {
     const std::int64_t end = std::min(first + group_columns, kBlockColumns);
     *sums = std::accumulate(x + first, x + end, 0.0F);
   }
-}
-
-// Memory that grows on demand and is kept.
-template <typename Value>
-Value* grown(std::vector<Value>& memory, std::int64_t count) {
-  if (memory.size() < static_cast<std::size_t>(count)) memory.resize(static_cast<std::size_t>(count));
-  return memory.data();
 }
 
 }  // namespace

@@ -118,6 +118,18 @@ inline __attribute__((always_inline)) void look_up_rows(const std::byte* planes,
   }
 }
 
+// Calls visit(i, its statistics as stored) for the groups of a block. They are prefetched as codes are:
+// nothing of the stream may come late.
+template <typename Visit>
+inline __attribute__((always_inline)) void for_each_group(const Block& block, Visit visit) {
+  const std::byte* group = block.statistics;
+  const std::int64_t groups = block.groups();
+  for (std::int64_t i = 0; i < groups; ++i, group += block.group_bytes) {
+    prefetch(group, block.group_bytes);
+    visit(i, group);
+  }
+}
+
 // [ss sz zs zz] of each tile of the groups of a block, a strip of 64 rows high.
 struct SecondLevels {
   alignas(64) float of[BlockStatistics::kMaxGroups][4 * kRows / 8];
@@ -140,14 +152,12 @@ inline void decode_groups(const SpqrMatrix& w, const SpqrLayout& layout, const B
                           BlockStatistics& out) {
   const SpqrFormat& format = w.format;
   const SecondLevels second(w, block, format.beta2);
-  const std::byte* group = block.statistics;
-  for (std::int64_t i = 0; i < block.groups(); ++i, group += block.group_bytes) {
-    prefetch(group, block.group_bytes);
+  for_each_group(block, [&](std::int64_t i, const std::byte* group) {
     decode_rows(group + layout.scale_codes_offset(kRows), format.scale_bits, second.of[i], format.beta2,
                 out.scale[i]);
     decode_rows(group + layout.zero_codes_offset(kRows), format.zero_bits, second.of[i] + 2, format.beta2,
                 out.zero[i]);
-  }
+  });
 }
 
 template <int kBeta2>
@@ -155,13 +165,10 @@ void look_up_groups(const SpqrMatrix& w, const Block& block, BlockStatistics& ou
   constexpr std::int64_t kScales = 8 * kRows / kBeta2;
   constexpr std::int64_t kZeros = kScales + plane_bytes(kRows, kTableBits);
   const SecondLevels second(w, block, kBeta2);
-  const std::byte* group = block.statistics;
-  const std::int64_t groups = block.groups();
-  for (std::int64_t i = 0; i < groups; ++i, group += block.group_bytes) {
-    prefetch(group, block.group_bytes);
+  for_each_group(block, [&](std::int64_t i, const std::byte* group) {
     look_up_rows<kBeta2>(group + kScales, second.of[i], out.scale[i]);
     look_up_rows<kBeta2>(group + kZeros, second.of[i] + 2, out.zero[i]);
-  }
+  });
 }
 
 inline void look_up_groups(const SpqrMatrix& w, const Block& block, BlockStatistics& out) {
@@ -210,20 +217,18 @@ inline void decode_statistics(const SpqrMatrix& w, const SpqrLayout& layout, con
     const bool tables = format.scale_bits == kTableBits && format.zero_bits == kTableBits;
     return tables ? look_up_groups(w, block, out) : decode_groups(w, layout, block, out);
   }
-  const std::byte* group = block.statistics;
-  const std::int64_t groups = block.groups();
   if (block.height < kRows) {
-    std::memset(out.scale, 0, sizeof(out.scale[0]) * static_cast<std::size_t>(groups));
-    std::memset(out.zero, 0, sizeof(out.zero[0]) * static_cast<std::size_t>(groups));
+    const auto groups = static_cast<std::size_t>(block.groups());
+    std::memset(out.scale, 0, sizeof(out.scale[0]) * groups);
+    std::memset(out.zero, 0, sizeof(out.zero[0]) * groups);
   }
-  for (std::int64_t i = 0; i < groups; ++i, group += block.group_bytes) {
-    prefetch(group, block.group_bytes);
+  for_each_group(block, [&](std::int64_t i, const std::byte* group) {
     if (format.quantized_statistics()) {
       decode_ragged_group(w, layout, group, block.height, out.scale[i], out.zero[i]);
     } else {
       decode_unquantized_group(w, group, block.height, out.scale[i], out.zero[i]);
     }
-  }
+  });
 }
 
 }  // namespace

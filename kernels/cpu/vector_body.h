@@ -77,7 +77,8 @@ float dot_bf16(const std::uint16_t* a, const float* b, std::int64_t n) {
       [](std::uint16_t value) { return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16); });
 }
 
-// Bytes: what is wanted next where keys and values are widened in turns.
+// Bytes: what is wanted next where keys and values are widened in turns. Asked for in between: all at once,
+// before, costs a quarter of the speed.
 constexpr std::int64_t kWidenAhead = 8192;
 
 void widen_f16(const std::uint16_t* values, std::int64_t n, float* out) {

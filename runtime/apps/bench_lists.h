@@ -9,6 +9,8 @@
 
 namespace spqr {
 
+inline constexpr std::int64_t kMostTokens = 1'000'000'000;  // that an option may ask for
+
 class OptionLists {
  public:
   // parsed: lists are options of type std::vector<std::string>.

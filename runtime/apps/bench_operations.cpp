@@ -10,7 +10,6 @@
 namespace spqr {
 namespace {
 
-constexpr std::int64_t kMostTokens = 1'000'000'000;
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 24;
 constexpr std::int64_t kMostHeads = 4096;  // and values of one
 

@@ -12,8 +12,6 @@
 namespace spqr {
 namespace {
 
-constexpr std::int64_t kMostTokens = 1'000'000'000;
-
 enum class Use : std::uint8_t { both, models, operations };
 
 // An option of several values; it may be given several times.
@@ -22,24 +20,12 @@ struct ListOption {
   const char* help;
   const char* standard;  // null: must be given to have a value
   Use use;
-  bool of_session = false;  // passed on to session_options(), one value at a time
 
-  std::string name() const {
-    const std::string all = names;
-    return all.substr(all.find(',') + 1);
-  }
+  std::string name() const { return name_of(names); }
+  static std::string name_of(const std::string& names) { return names.substr(names.find(',') + 1); }
 };
 
-constexpr ListOption kLists[] = {
-    {"m,model", "the .spqr file", nullptr, Use::models, true},
-    {"backend", "auto, cpu or reference", "auto", Use::both, true},
-    {"isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
-     "auto", Use::both, true},
-    {"activations", "of products with packed weights: auto (16 bits) or f32", "auto", Use::both, true},
-    {"t,threads", "threads; 0: one per core", "0", Use::both, true},
-    {"b,batch-size", "tokens evaluated at once", "512", Use::models, true},
-    {"cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0", "f16", Use::both, true},
-    {"cache-type-v", "type of the cached values (-ctv), the same", "f16", Use::both, true},
+constexpr ListOption kTestLists[] = {
     {"d,n-depth", "tokens in the cache before a test", "0", Use::both},
     {"p,n-prompt", "tokens of the prompt test, or that an operation takes at once; 0: none", "512",
      Use::both},
@@ -59,11 +45,23 @@ constexpr ListOption kLists[] = {
     {"zero-bits", "of zeros", "3", Use::operations},
 };
 
+// Those of sessions, one value of which at a time is passed on to session_options(), and those of tests.
+std::vector<ListOption> all_lists() {
+  std::vector<ListOption> lists;
+  for (const SessionValue& of : session_values()) {
+    const std::string name = ListOption::name_of(of.names);
+    const bool of_model = name == "model" || name == "batch-size";
+    lists.push_back({of.names, of.help, of.standard, of_model ? Use::models : Use::both});
+  }
+  lists.insert(lists.end(), std::begin(kTestLists), std::end(kTestLists));
+  return lists;
+}
+
 }  // namespace
 
 void add_bench_options(cxxopts::Options& options) {
   auto add = options.add_options();
-  for (const ListOption& list : kLists) {
+  for (const ListOption& list : all_lists()) {
     auto value = cxxopts::value<std::vector<std::string>>();
     if (list.standard != nullptr) value->default_value(list.standard);
     add(list.names, list.help, value, "LIST");
@@ -73,13 +71,9 @@ void add_bench_options(cxxopts::Options& options) {
   add("outliers", "share of packed weights in percent", cxxopts::value<double>()->default_value("1"));
   add("c,ctx-size", "tokens of context; 0: as the longest test needs",
       cxxopts::value<std::int64_t>()->default_value("0"));
-  add("no-mmap", "read the file instead of mapping it; on huge pages, which are faster");
-  add("mlock", "bring all of the file into memory first and keep it there");
-  add("gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
-      cxxopts::value<std::int64_t>());
-  add("verify", "check every tensor's checksum first");
   add("r,repetitions", "of each test", cxxopts::value<std::int64_t>()->default_value("5"));
   add("o,output", "md, csv, json or jsonl", cxxopts::value<std::string>()->default_value("md"));
+  add_session_flags(options);
 }
 
 namespace {
@@ -111,7 +105,7 @@ class RequestReader {
   }
 
   void check_use() const {
-    for (const ListOption& list : kLists) {
+    for (const ListOption& list : all_lists()) {
       if (list.use == (operations_ ? Use::models : Use::operations)) refuse_if_given(list.name());
     }
     if (!operations_) return refuse_if_given("outliers");
@@ -156,14 +150,15 @@ class RequestReader {
   // All combinations of what session_options() takes, by parsing each as if it alone had been given.
   void read_sessions() {
     std::vector<std::vector<std::string>> combinations = {{"spqr-bench"}};
-    for (const ListOption& list : kLists) {
-      if (!list.of_session || (list.standard == nullptr && parsed_.count(list.name()) == 0)) continue;
-      const std::vector<std::string> values = session_values(list.name());
+    for (const SessionValue& of : session_values()) {
+      const std::string name = ListOption::name_of(of.names);
+      if (of.standard == nullptr && parsed_.count(name) == 0) continue;
+      const std::vector<std::string> values = of.number ? numbers(name) : lists_.texts(name);
       std::vector<std::vector<std::string>> more;
       for (const auto& combination : combinations) {
         for (const std::string& value : values) {
           more.push_back(combination);
-          more.back().insert(more.back().end(), {"--" + list.name(), value});
+          more.back().insert(more.back().end(), {"--" + name, value});
         }
       }
       combinations = std::move(more);
@@ -179,8 +174,8 @@ class RequestReader {
     for (const auto& combination : combinations) request_.sessions.push_back(session(combination));
   }
 
-  std::vector<std::string> session_values(const std::string& name) {
-    if (name != "threads" && name != "batch-size") return lists_.texts(name);
+  // Of --threads or --batch-size.
+  std::vector<std::string> numbers(const std::string& name) {
     constexpr std::int64_t kAutomatic = -1;  // llama.cpp's default
     std::vector<std::string> values;
     const bool threads = name == "threads";

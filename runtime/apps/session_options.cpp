@@ -2,30 +2,44 @@
 
 #include <fmt/core.h>
 
+#include <memory>
 #include <stdexcept>
 
 #include "kernels/cpu/isa.h"
 
 namespace spqr {
 
-void add_session_options(cxxopts::Options& options, const char* context) {
-  options.add_options()("m,model", "the .spqr file", cxxopts::value<std::string>())(
-      "c,ctx-size", context, cxxopts::value<std::int64_t>()->default_value("0"))(
-      "b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))(
-      "t,threads", "threads; 0: one per core", cxxopts::value<std::int64_t>()->default_value("0"))(
-      "activations", "of products with packed weights: auto (16 bits) or f32",
-      cxxopts::value<std::string>()->default_value("auto"))(
-      "isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
-      cxxopts::value<std::string>()->default_value("auto"))(
-      "backend", "auto, cpu or reference", cxxopts::value<std::string>()->default_value("auto"))(
-      "cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0",
-      cxxopts::value<std::string>()->default_value("f16"))(
-      "cache-type-v", "type of the cached values (-ctv), the same",
-      cxxopts::value<std::string>()->default_value("f16"))(
-      "no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
+std::span<const SessionValue> session_values() {
+  static constexpr SessionValue kValues[] = {
+      {"m,model", "the .spqr file", nullptr, false},
+      {"b,batch-size", "tokens evaluated at once", "512", true},
+      {"t,threads", "threads; 0: one per core", "0", true},
+      {"activations", "of products with packed weights: auto (16 bits) or f32", "auto", false},
+      {"isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
+       "auto", false},
+      {"backend", "auto, cpu or reference", "auto", false},
+      {"cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0", "f16", false},
+      {"cache-type-v", "type of the cached values (-ctv), the same", "f16", false}};
+  return kValues;
+}
+
+void add_session_flags(cxxopts::Options& options) {
+  options.add_options()("no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
       "mlock", "bring all of the file into memory first and keep it there")(
       "gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
       cxxopts::value<std::int64_t>())("verify", "check every tensor's checksum first");
+}
+
+void add_session_options(cxxopts::Options& options, const char* context) {
+  auto add = options.add_options();
+  for (const SessionValue& of : session_values()) {
+    auto value = of.number ? std::shared_ptr<cxxopts::Value>(cxxopts::value<std::int64_t>())
+                           : cxxopts::value<std::string>();
+    if (of.standard != nullptr) value->default_value(of.standard);
+    add(of.names, of.help, value);
+  }
+  add("c,ctx-size", context, cxxopts::value<std::int64_t>()->default_value("0"));
+  add_session_flags(options);
 }
 
 std::int64_t positive(const cxxopts::ParseResult& parsed, const std::string& name, std::int64_t most) {

@@ -1,12 +1,25 @@
 // The options that every tool which runs a model has.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "runtime/apps/command_line.h"
 #include "runtime/session.h"
 
 namespace spqr {
+
+// An option that takes a value, which a tool may also take several of.
+struct SessionValue {
+  const char* names;  // as cxxopts takes them
+  const char* help;
+  const char* standard;  // null: must be given to have a value
+  bool number;           // whole, or a text
+};
+// All of them but -c, whose meaning is the tool's.
+std::span<const SessionValue> session_values();
+// Those without: --no-mmap --mlock --verify, and -ngl, which is only warned of.
+void add_session_flags(cxxopts::Options& options);
 
 // -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --mlock --verify. `context`: the help of
 // -c.

@@ -2,25 +2,17 @@
 #include <doctest/doctest.h>
 
 #include <array>
-#include <random>
 #include <thread>
 #include <vector>
 
 #include "runtime/profile_backend.h"
+#include "tests/runtime/random_values.h"
 
 namespace spqr {
 namespace {
 
 constexpr std::int64_t kTokens = 3;
 constexpr std::int64_t kWidth = 16;
-
-std::vector<float> random_values(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // Every operation once, each with something to do.
 std::vector<float> run_all(Backend& backend) {

@@ -3,21 +3,13 @@
 
 #include <array>
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "runtime/capture_backend.h"
+#include "tests/runtime/random_values.h"
 
 namespace spqr {
 namespace {
-
-std::vector<float> random_values(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 // 2/N sum x x^T in double.
 std::vector<double> naive_moments(const std::vector<float>& x, std::int64_t n) {
