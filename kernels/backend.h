@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,7 +59,7 @@ struct KvLayer {
 };
 
 // Rotary embedding, half-split pairs (i, i + head_dim / 2) as in Hugging Face. inverse_frequency (head_dim /
-// 2) f32, host memory; angle = position * inverse_frequency[i]. Empty: nothing is rotated.
+// 2) f32; angle = position * inverse_frequency[i]. Empty: nothing is rotated.
 struct Rope {
   std::span<const float> inverse_frequency;
 };
@@ -81,7 +83,15 @@ struct LargestShapes {
   std::int64_t heads = 0;         // query heads; 0: there is no attention
   std::int64_t heads_per_kv = 0;  // that share a kv head
   std::int64_t head_dim = 0;
+  std::int64_t vocabulary = 0;  // logits of a token
 };
+
+struct TokenLogit {
+  std::int32_t id = 0;
+  float logit = 0;
+};
+
+class CountingBackend;
 
 class Backend {
  public:
@@ -89,6 +99,15 @@ class Backend {
   virtual std::string_view name() const = 0;
   // Bytes that the operations take beside their arguments, at most, for all threads together.
   virtual std::size_t scratch_bytes(const LargestShapes& largest) const = 0;
+
+  // Bytes that are free of this backend's own memory; nothing: it works in the host's.
+  virtual std::optional<std::size_t> free_memory() const { return std::nullopt; }
+  // A backend that takes the same memory for the same calls of allocate() and place(), and has none and
+  // computes nothing: what calls take is known before they are made. Null where free_memory() is nothing.
+  virtual std::unique_ptr<CountingBackend> counting() const { return nullptr; }
+  // Takes its own memory at once: `bytes` for what allocate() and place() will give out, as counting() has
+  // counted them, and scratch_bytes(largest). Without it memory is taken call by call. Throws std::bad_alloc.
+  virtual void reserve(std::size_t /*bytes*/, const LargestShapes& /*largest*/) {}
 
   // Throws std::bad_alloc where there is no memory. Contents are undefined.
   virtual Buffer allocate(std::size_t bytes) = 0;
@@ -101,6 +120,7 @@ class Backend {
   virtual Linear place(const Linear& weight) = 0;
   virtual Norm place(const Norm& norm) = 0;
   virtual LinearGroup place(const LinearGroup& group) = 0;
+  virtual Rope place(const Rope& rope) = 0;
 
   // x (tokens, hidden): row t becomes row ids[t] of table (vocab, hidden).
   virtual void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) = 0;
@@ -141,6 +161,23 @@ class Backend {
   // h = x Phi(x), elementwise, with the distribution function of the normal distribution: the exact GELU, not
   // the one with tanh; h may be x.
   virtual void gelu(Matrix h, Matrix x) = 0;
+
+  // The `count` largest of logits (1, n), the largest first, of equal ones the one with the smaller id; NaN
+  // counts as larger than all. Waits for them. 1 <= count <= min(n, kMostCandidates).
+  static constexpr std::int64_t kMostCandidates = 128;
+  virtual std::vector<TokenLogit> largest(Matrix logits, std::int64_t count) = 0;
+
+  // Runs `step`: the operations of a forward pass of one token `id` at position `first` of the sequence,
+  // which are the same ones on the same memory at every call but for these two numbers. A backend may record
+  // what they come to and run the record at the next call instead. `step` neither uploads nor downloads.
+  virtual void decode(std::int32_t /*id*/, std::int64_t /*first*/, const std::function<void()>& step) {
+    step();
+  }
+};
+
+class CountingBackend : public Backend {
+ public:
+  virtual std::size_t bytes() const = 0;  // taken so far, with what alignment costs
 };
 
 struct BackendOptions {
@@ -148,11 +185,16 @@ struct BackendOptions {
   // Of products with packed weights; where f32 is as fast, and in `reference`, it is f32 in any case.
   ActivationType activations = ActivationType::automatic;
   std::string_view isa = "auto";  // `cpu`: a name of kernels/cpu/isa.h
+  // `cuda`: called with the bytes of weights that are on the device so far.
+  std::function<void(std::size_t bytes)> uploaded = {};
 };
 
-// "reference" or "cpu"; "auto" is the fastest that is present. Throws std::invalid_argument for another name.
+// "cuda", "cpu" or "reference"; "auto" is the fastest that is present, which an emulated GPU never is. Throws
+// std::invalid_argument for another name, std::runtime_error with the reason where there is no such device.
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options);
-// Names that make_backend takes here, best first.
+// Names of those that are present here, best first.
 std::vector<std::string> backend_names();
+// All names, present or not.
+std::span<const std::string_view> known_backends();
 
 }  // namespace spqr

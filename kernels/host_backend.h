@@ -14,6 +14,8 @@ class HostBackend : public Backend {
   Linear place(const Linear& weight) override { return weight; }
   Norm place(const Norm& norm) override { return norm; }
   LinearGroup place(const LinearGroup& group) override { return group; }
+  Rope place(const Rope& rope) override { return rope; }
+  std::vector<TokenLogit> largest(Matrix logits, std::int64_t count) override;
 };
 
 }  // namespace spqr

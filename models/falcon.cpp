@@ -71,6 +71,7 @@ class Falcon final : public Decoder {
       load_alibi();
     } else {
       inverse_frequency_ = rope_inverse_frequency(config);
+      rope_ = backend.place(Rope{inverse_frequency_});
     }
   }
 
@@ -89,7 +90,7 @@ class Falcon final : public Decoder {
       if (config().parallel_attn)
         backend().linear_group(std::array{h}, layer.dense_h_to_4h, x, &layer.ln_mlp);
     }
-    backend().rope_append(q, k, v, {inverse_frequency_}, cache, first);
+    backend().rope_append(q, k, v, rope_, cache, first);
     backend().attention(a, q, cache, first, attention_shape());
     backend().linear_add(x, layer.dense, a);
 
@@ -142,6 +143,7 @@ class Falcon final : public Decoder {
   }
 
   std::vector<float> inverse_frequency_;  // (head_dim / 2); empty with ALiBi
+  Rope rope_;                             // of these, in the backend's memory
   Buffer alibi_;                          // (num_attention_heads, max_position_embeddings)
   std::vector<FalconBlock> blocks_;
   Buffer memory_;  // of the Workspace

@@ -52,7 +52,8 @@ class Llama final : public Decoder {
   Llama(const ModelConfig& config, WeightSource& source, Backend& backend, std::int64_t max_tokens,
         const ModelParts& parts)
       : Decoder(config, source, backend, max_tokens, parts),
-        inverse_frequency_(rope_inverse_frequency(config)) {
+        inverse_frequency_(rope_inverse_frequency(config)),
+        rope_(backend.place(Rope{inverse_frequency_})) {
     for (std::int64_t l = 0; l < parts.layers; ++l)
       blocks_.push_back(load_block(source, parts.first_layer + l));
     if (!blocks_.empty()) memory_ = backend.allocate(llama_workspace_bytes(config, max_tokens));
@@ -69,7 +70,7 @@ class Llama final : public Decoder {
       backend().rms_norm(q, q, layer.q_norm);
       backend().rms_norm(k, k, layer.k_norm);
     }
-    backend().rope_append(q, k, v, {inverse_frequency_}, cache, first);
+    backend().rope_append(q, k, v, rope_, cache, first);
     backend().attention(a, q, cache, first, attention_shape());
     backend().linear_add(x, layer.o_proj, a);
 
@@ -103,6 +104,7 @@ class Llama final : public Decoder {
   }
 
   std::vector<float> inverse_frequency_;  // (head_dim / 2)
+  Rope rope_;                             // of these, in the backend's memory
   std::vector<LlamaBlock> blocks_;
   Buffer memory_;  // of the Workspace
 };

@@ -73,8 +73,12 @@ std::size_t workspace_bytes(const ModelConfig& config, std::int64_t tokens) {
 }
 
 LargestShapes largest_shapes(const ModelConfig& config, std::int64_t tokens) {
-  LargestShapes largest{tokens, 0, config.num_attention_heads,
-                        config.num_attention_heads / config.num_key_value_heads, config.head_dim};
+  LargestShapes largest{tokens,
+                        0,
+                        config.num_attention_heads,
+                        config.num_attention_heads / config.num_key_value_heads,
+                        config.head_dim,
+                        config.vocab_size};
   for (const LinearGroupSpec& group : block_linears(config, 0))
     largest.in_features = std::max(largest.in_features, group.n);
   return largest;

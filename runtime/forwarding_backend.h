@@ -14,6 +14,9 @@ class ForwardingBackend : public Backend {
   std::size_t scratch_bytes(const LargestShapes& largest) const override {
     return inner_.scratch_bytes(largest);
   }
+  std::optional<std::size_t> free_memory() const override { return inner_.free_memory(); }
+  std::unique_ptr<CountingBackend> counting() const override { return inner_.counting(); }
+  void reserve(std::size_t bytes, const LargestShapes& largest) override { inner_.reserve(bytes, largest); }
   Buffer allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
   void upload(void* destination, const void* source, std::size_t bytes) override {
     inner_.upload(destination, source, bytes);
@@ -25,6 +28,7 @@ class ForwardingBackend : public Backend {
   Linear place(const Linear& weight) override { return inner_.place(weight); }
   Norm place(const Norm& norm) override { return inner_.place(norm); }
   LinearGroup place(const LinearGroup& group) override { return inner_.place(group); }
+  Rope place(const Rope& rope) override { return inner_.place(rope); }
 
   void embed(Matrix x, const Linear& table, std::span<const std::int32_t> ids) override {
     inner_.embed(x, table, ids);
@@ -46,6 +50,9 @@ class ForwardingBackend : public Backend {
   }
   void swiglu(Matrix h, Matrix gate, Matrix up) override { inner_.swiglu(h, gate, up); }
   void gelu(Matrix h, Matrix x) override { inner_.gelu(h, x); }
+  std::vector<TokenLogit> largest(Matrix logits, std::int64_t count) override {
+    return inner_.largest(logits, count);
+  }
 
  protected:
   Backend& inner() { return inner_; }

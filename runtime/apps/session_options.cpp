@@ -17,7 +17,7 @@ std::span<const SessionValue> session_values() {
       {"activations", "of products with packed weights: auto (16 bits) or f32", "auto", false},
       {"isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
        "auto", false},
-      {"backend", "auto, cpu or reference", "auto", false},
+      {"backend", "auto, cuda, cpu or reference", "auto", false},
       {"cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0", "f16", false},
       {"cache-type-v", "type of the cached values (-ctv), the same", "f16", false}};
   return kValues;
@@ -97,10 +97,10 @@ SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
   options.mlock = parsed.count("mlock") > 0;
   options.verify = parsed.count("verify") > 0;
   bool known = options.backend == "auto";
-  for (const std::string& name : backend_names()) known = known || name == options.backend;
+  for (const std::string_view name : known_backends()) known = known || name == options.backend;
   if (!known)
     throw UsageError(
-        fmt::format("there is no backend '{}'; there are auto, cpu and reference", options.backend));
+        fmt::format("there is no backend '{}'; there are auto, cuda, cpu and reference", options.backend));
   return options;
 }
 

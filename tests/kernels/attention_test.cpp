@@ -1,138 +1,16 @@
 #include <doctest/doctest.h>
 
-#include <algorithm>
-
-#include "tests/kernels/operands.h"
+#include "tests/kernels/attention_cases.h"
 
 namespace spqr {
 namespace {
 
-struct Case {
-  std::int64_t tokens, first, heads, kv_heads, head_dim, sliding_window;
-  CacheType type;
-  bool alibi = false;
-
-  std::int64_t capacity() const { return first + tokens + 3; }
-  AttentionShape shape() const {
-    return {heads,
-            head_dim,
-            static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim))),
-            sliding_window,
-            {}};
-  }
-  std::string text() const {
-    return fmt::format("{} tokens after {}, {} heads on {}, {} wide, window {}, {}", tokens, first, heads,
-                       kv_heads, head_dim, sliding_window, name_of(type));
-  }
-};
-
-// Keys or values as the cache holds them, (kv_heads, capacity, head_dim). Rows that no token may see are NaN.
-std::vector<float> random_cache(const Case& c, std::mt19937& random) {
-  std::vector<float> values = random_vector(c.kv_heads * c.capacity() * c.head_dim, random);
-  std::vector<std::byte> stored(static_cast<std::size_t>(cache_row_bytes(c.type, c.head_dim)));
-  for (std::size_t i = 0; i < values.size(); i += static_cast<std::size_t>(c.head_dim)) {
-    store_cache_row(c.type, values.data() + i, c.head_dim, stored.data());
-    load_cache_row(c.type, stored.data(), c.head_dim, values.data() + i);
-  }
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::int64_t row = static_cast<std::int64_t>(i) / c.head_dim % c.capacity();
-    if (row >= c.first + c.tokens) values[i] = NAN;
-  }
-  return values;
-}
-
-// What is added to scores, (heads, capacity): ALiBi, with slopes for which it matters. Rows that no token may
-// see are NaN.
-std::vector<float> biases(const Case& c) {
-  std::vector<float> values;
-  for (std::int64_t h = 0; c.alibi && h < c.heads; ++h) {
-    for (std::int64_t p = 0; p < c.capacity(); ++p) {
-      const bool visible = p < c.first + c.tokens;
-      values.push_back(visible ? 0.3F * static_cast<float>(p) / static_cast<float>(h + 1) : NAN);
-    }
-  }
-  return values;
-}
-
-// The definition. A score of head_dim products and what is added to it is off by e = (head_dim + 4) roundings
-// of the sum of their sizes and its weight by the factor exp(2 e), as the normaliser is too; sums over the
-// visible keys and running maxima add roundings of sum w |v|.
-Expected attention(const Case& c, const std::vector<float>& q, const std::vector<float>& k,
-                   const std::vector<float>& v, const std::vector<float>& alibi) {
-  Expected expected;
-  const double scale = static_cast<double>(c.shape().scale);
-  for (std::int64_t t = 0; t < c.tokens; ++t) {
-    const std::int64_t end = c.first + t + 1;
-    const std::int64_t begin = c.sliding_window > 0 ? std::max<std::int64_t>(0, end - c.sliding_window) : 0;
-    for (std::int64_t h = 0; h < c.heads; ++h) {
-      const float* query = q.data() + (t * c.heads + h) * c.head_dim;
-      const std::int64_t base = h / (c.heads / c.kv_heads) * c.capacity();
-      std::vector<double> weights;
-      double total = 0;
-      double score_error = 0;
-      for (std::int64_t p = begin; p < end; ++p) {
-        double score = c.alibi ? alibi[static_cast<std::size_t>(h * c.capacity() + p)] : 0;
-        double size = score;
-        for (std::int64_t i = 0; i < c.head_dim; ++i) {
-          const double product = static_cast<double>(query[i]) * k[(base + p) * c.head_dim + i];
-          score += scale * product;
-          size += scale * std::abs(product);
-        }
-        weights.push_back(std::exp(score));
-        total += weights.back();
-        score_error = std::max(score_error, static_cast<double>(c.head_dim + 4) * kUnit * size);
-      }
-      const double relative = 4 * score_error + static_cast<double>(2 * (end - begin) + 40) * kUnit;
-      for (std::int64_t i = 0; i < c.head_dim; ++i) {
-        double sum = 0;
-        double size = 0;
-        for (std::int64_t p = begin; p < end; ++p) {
-          const double term =
-              weights[static_cast<std::size_t>(p - begin)] / total * v[(base + p) * c.head_dim + i];
-          sum += term;
-          size += std::abs(term);
-        }
-        expected.values.push_back(sum);
-        expected.tolerances.push_back(relative * size);
-      }
-    }
-  }
-  return expected;
-}
-
-Buffer upload_cache(Backend& backend, const std::vector<float>& values, CacheType type,
-                    std::int64_t head_dim) {
-  const std::int64_t row_bytes = cache_row_bytes(type, head_dim);
-  const auto rows = static_cast<std::int64_t>(values.size()) / head_dim;
-  std::vector<std::byte> stored(static_cast<std::size_t>(rows * row_bytes));
-  for (std::int64_t r = 0; r < rows; ++r)
-    store_cache_row(type, values.data() + r * head_dim, head_dim, stored.data() + r * row_bytes);
-  Buffer buffer = backend.allocate(stored.size());
-  backend.upload(buffer.data(), stored.data(), buffer.bytes());
-  return buffer;
-}
-
-CachedRows rows_of(const Buffer& buffer, CacheType type) {
-  return {static_cast<std::byte*>(buffer.data()), type};
-}
-
-void check_attention(const Case& c, std::mt19937& random) {
-  const std::vector<float> q = random_vector(c.tokens * c.heads * c.head_dim, random, 2);
-  const std::vector<float> k = random_cache(c, random);
-  const std::vector<float> v = random_cache(c, random);
-  const std::vector<float> alibi = biases(c);
-  check_backends(c.text(), attention(c, q, k, v, alibi), [&](Backend& backend) {
-    const Activations in(backend, c.tokens, c.heads * c.head_dim, q);
-    const Activations out(backend, c.tokens, c.heads * c.head_dim);
-    const Buffer keys = upload_cache(backend, k, c.type, c.head_dim);
-    const Buffer values = upload_cache(backend, v, c.type, c.head_dim);
-    const Activations added(backend, c.alibi ? c.heads : 0, c.capacity(), alibi);
-    AttentionShape shape = c.shape();
-    if (c.alibi) shape.alibi = added.matrix();
-    backend.attention(out.matrix(), in.matrix(),
-                      {rows_of(keys, c.type), rows_of(values, c.type), c.kv_heads, c.capacity(), c.head_dim},
-                      c.first, shape);
-    return out.values();
+void check_attention(const AttentionCase& c, std::mt19937& random) {
+  const AttentionValues values(c, random);
+  check_backends(c.text(), values.expected, [&](Backend& backend) {
+    const AttentionOperands operands(backend, c, values);
+    backend.attention(operands.out(), operands.q(), operands.cache(), c.first, operands.shape());
+    return operands.result();
   });
 }
 
@@ -140,7 +18,7 @@ void check_attention(const Case& c, std::mt19937& random) {
 
 TEST_CASE("attention: prompts and single tokens, across blocks of queries and keys, windows, shared heads") {
   std::mt19937 random(1);
-  const std::vector<Case> cases = {
+  const std::vector<AttentionCase> cases = {
       {1, 0, 1, 1, 2, 0, CacheType::f32},        // the first token sees itself
       {1, 0, 4, 2, 16, 0, CacheType::f16},       //
       {1, 255, 3, 3, 12, 0, CacheType::f32},     // one block of keys, whole
@@ -170,7 +48,61 @@ TEST_CASE("attention: prompts and single tokens, across blocks of queries and ke
       {30, 1100, 24, 1, 16, 600, CacheType::f16},       // and begin later
       {2, 1100, 6, 2, 24, 0, CacheType::f16, true}      // ALiBi
   };
-  for (const Case& c : cases) check_attention(c, random);
+  for (const AttentionCase& c : cases) check_attention(c, random);
+}
+
+TEST_CASE("attention: every pair of cache types, single tokens and prompts") {
+  std::mt19937 random(2);
+  const std::vector<CacheType> types = {CacheType::f32, CacheType::f16, CacheType::q8_0};
+  for (const CacheType keys : types) {
+    for (const CacheType values : types) {
+      // Rows of whole vectors, of which the last block of q8_0 is not whole, and rows of an odd size.
+      for (const std::int64_t head_dim : {40, 19}) {
+        check_attention({1, 37, 4, 2, head_dim, 0, keys, false, values}, random);
+        check_attention({20, 37, 4, 2, head_dim, 0, keys, false, values}, random);
+      }
+    }
+  }
+}
+
+TEST_CASE("attention: widths of heads") {
+  std::mt19937 random(3);
+  for (const std::int64_t head_dim : {1, 2, 7, 8, 9, 63, 64, 65, 72, 80, 96, 127, 128, 129, 136, 200, 256}) {
+    check_attention({1, 70, 2, 1, head_dim, 0, CacheType::f16}, random);
+    check_attention({10, 30, 2, 2, head_dim, 0, CacheType::f16}, random);
+    check_attention({10, 30, 2, 1, head_dim, 0, CacheType::q8_0}, random);
+  }
+}
+
+TEST_CASE("attention: numbers of tokens and of query heads on a kv head") {
+  std::mt19937 random(4);
+  for (const std::int64_t heads_per_kv : {1, 3, 8, 71}) {
+    for (const std::int64_t tokens : {1, 2, 7, 8, 9, 33}) {
+      check_attention({tokens, 20, heads_per_kv, 1, 8, 0, CacheType::f16}, random);
+      check_attention({tokens, 20, 2 * heads_per_kv, 2, 8, 11, CacheType::f32, true}, random);
+    }
+  }
+}
+
+TEST_CASE("attention: numbers of visible rows around the ends of tiles and splits") {
+  std::mt19937 random(5);
+  for (const std::int64_t visible : {16, 32, 64, 128, 256, 512}) {
+    for (const std::int64_t beyond : {-1, 0, 1}) {
+      for (const CacheType type : {CacheType::f32, CacheType::f16}) {
+        check_attention({1, visible + beyond - 1, 2, 1, 16, 0, type}, random);
+        check_attention({9, visible + beyond, 2, 1, 16, 0, type}, random);  // the ends lie between the tokens
+        check_attention({10, 600, 1, 1, 16, visible + beyond, type}, random);
+      }
+    }
+  }
+}
+
+TEST_CASE("attention: queries that f16 does not hold, whose scores are as always") {
+  std::mt19937 random(6);
+  for (const float size : {1e30F, 1e6F, 1e-6F, 1e-30F}) {
+    check_attention({1, 40, 2, 1, 16, 0, CacheType::f16, false, {}, size}, random);
+    check_attention({10, 40, 2, 1, 16, 0, CacheType::f16, false, {}, size}, random);
+  }
 }
 
 TEST_CASE("attention: scores far apart neither overflow nor vanish") {

@@ -73,6 +73,18 @@ TEST_CASE("layer_norm: any size, in place and not, with a mean far from zero") {
   }
 }
 
+TEST_CASE("layer_norm: sizes around those of warps and blocks") {
+  std::mt19937 random(3);
+  const std::int64_t tokens = 5;
+  for (const std::int64_t size : {31, 32, 33, 128, 255, 256, 257, 260, 1023, 1024, 1025, 4097, 8192}) {
+    std::vector<float> x = random_vector(tokens * size, random, 3);
+    for (float& value : x) value += 10;
+    const std::vector<float> weight = random_vector(size, random);
+    check_layer_norm(fmt::format("{} x {}", tokens, size), tokens, x, weight, random_vector(size, random),
+                     1e-5F);
+  }
+}
+
 TEST_CASE("layer_norm of equal numbers is the bias") {
   const std::vector<float> bias = {1, -2, 0.5F, 4, 5};
   check_layer_norm("equal", 1, std::vector<float>(5, 3), std::vector<float>(5, 2), bias, 1e-5F);

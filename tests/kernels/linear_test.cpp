@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <array>
 #include <optional>
 
 #include "tests/kernels/random_linear.h"
@@ -179,6 +180,59 @@ TEST_CASE("linear_group: activations in 16 bits, few tokens and many, on every i
                       fmt::format("{}, {} x {}, {} tokens", name_of(isa), m, inputs, tokens));
         }
       }
+    }
+  }
+}
+
+TEST_CASE("linear_group: dense products on both sides of every number of tokens that a kernel is made for") {
+  std::mt19937 random(5);
+  for (const auto& kind :
+       {std::optional(DType::f32), std::optional(DType::f16), std::optional(DType::bf16)}) {
+    for (const std::int64_t n : {72, 264, 271}) {
+      for (const std::int64_t tokens : {1, 2, 3, 8, 9, 32, 33, 65}) {
+        Members members;
+        for (const std::int64_t m : {1, 63, 130})
+          members.push_back(random_linear(kind, m, n, m == 63, {}, random));
+        check_group(members, {}, tokens, nullptr,
+                    fmt::format("{}, n {}, {} tokens", kind_text(kind), n, tokens), random);
+      }
+    }
+  }
+}
+
+TEST_CASE("linear_group: large activations, sums that cancel, numbers far apart") {
+  std::mt19937 random(6);
+  const std::int64_t n = 200;
+  for (const auto& kind : kKinds) {
+    for (const std::int64_t tokens : {1, 7, 50}) {
+      Members members;
+      members.push_back(random_linear(kind, 70, n, true, {}, random));
+      const RandomLinear& w = *members.front();
+      std::vector<float> x = random_vector(tokens * n, random);
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        float* token = x.data() + t * n;
+        const std::int64_t row = t % w.linear.m();
+        // 1e4 times ordinary numbers; orthogonal to a row of W; 2^-40 .. 2^40 side by side.
+        for (std::int64_t j = 0; j < n; ++j) {
+          if (t % 3 == 0) token[j] *= 1e4F;
+          if (t % 3 == 2) token[j] = std::ldexp(token[j], static_cast<int>(j * 80 / n) - 40);
+        }
+        for (std::int64_t j = 0; t % 3 == 1 && j + 1 < n; j += 2) {
+          const auto at = static_cast<std::size_t>(row * n + j);
+          token[j] = static_cast<float>(1e4 * w.values[at + 1]);
+          token[j + 1] = static_cast<float>(-1e4 * w.values[at]);
+        }
+      }
+      Expected expected;
+      for (std::int64_t t = 0; t < tokens; ++t)
+        append_product(expected, w, x.data() + t * n, nullptr, n, nullptr);
+      check_backends(fmt::format("{}, {} tokens", kind_text(kind), tokens), expected, [&](Backend& backend) {
+        const Activations in(backend, tokens, n, x);
+        const Activations out(backend, tokens, w.linear.m());
+        backend.linear_group(std::array{out.matrix()}, backend.place(group_of(members, {})), in.matrix(),
+                             nullptr);
+        return out.values();
+      });
     }
   }
 }

@@ -88,7 +88,8 @@ inline void check_backends(const std::string& what, const Expected& expected,
     BackendOptions options{.threads = 1, .activations = ActivationType::f32, .isa = isa};
     const std::vector<float> found = compute(*make_backend(name, options));
     check_close(found, expected, fmt::format("{} ({}), {}", name, isa, what));
-    for (const int threads : {2, 3}) {
+    // An emulated GPU takes its time, and has as many threads as it has.
+    for (const int threads : name == "cuda" ? std::vector{1} : std::vector{2, 3}) {
       INFO(name, " (", isa, "), ", what, ", threads: ", threads);
       options.threads = threads;
       CHECK(compute(*make_backend(name, options)) == found);

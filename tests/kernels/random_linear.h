@@ -44,10 +44,10 @@ inline void make_dense(RandomLinear& w, DType dtype, std::int64_t m, std::int64_
   }
 }
 
-inline void make_packed(RandomLinear& w, std::int64_t m, std::int64_t n,
-                        const std::vector<std::uint32_t>& perm, std::mt19937& random) {
-  const SpqrParts parts =
-      random_parts(random_format(random), m, n, static_cast<Outliers>(random() % 3), random);
+// Column j of the parts is column perm[j] of the weight.
+inline void make_packed(RandomLinear& w, const SpqrParts& parts, const std::vector<std::uint32_t>& perm) {
+  const std::int64_t m = parts.m;
+  const std::int64_t n = parts.n;
   w.packed = pack(parts);
   w.linear.weight = w.packed.view();
   w.values.resize(static_cast<std::size_t>(m * n));
@@ -90,7 +90,8 @@ inline std::unique_ptr<RandomLinear> random_linear(std::optional<DType> kind, st
   if (kind) {
     make_dense(*w, *kind, m, n, random);
   } else {
-    make_packed(*w, m, n, perm, random);
+    make_packed(*w, random_parts(random_format(random), m, n, static_cast<Outliers>(random() % 3), random),
+                perm);
   }
   if (bias) w->linear.bias = w->bias = random_vector(m, random);
   return w;

@@ -50,6 +50,20 @@ TEST_CASE("rms_norm: whole rows and vectors within them, in place and not") {
   }
 }
 
+TEST_CASE("rms_norm: sizes around those of warps and blocks") {
+  std::mt19937 random(2);
+  const std::int64_t tokens = 5;
+  for (const std::int64_t size : {31, 32, 33, 128, 255, 256, 257, 260, 1023, 1024, 1025, 4097, 8192}) {
+    const std::vector<float> x = random_vector(tokens * size, random, 3);
+    const std::vector<float> weight = random_vector(size, random);
+    check_backends(fmt::format("{} x {}", tokens, size), rms_norm(x, weight, 1e-5F), [&](Backend& backend) {
+      const Activations in(backend, tokens, size, x);
+      backend.rms_norm(in.matrix(), in.matrix(), backend.place(Norm{weight, 1e-5F}));
+      return in.values();
+    });
+  }
+}
+
 TEST_CASE("rms_norm of zeros is zero") {
   const std::vector<float> x(16, 0.0F);
   const std::vector<float> weight(16, 2.0F);

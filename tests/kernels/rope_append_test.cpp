@@ -94,7 +94,59 @@ std::vector<float> run(Backend& backend, const Case& c, const std::vector<float>
   return all;
 }
 
+// Bytes of the keys, then of the values, after two tokens of the same numbers were stored without rotation.
+std::vector<std::byte> stored_bytes(Backend& backend, CacheType type, std::int64_t head_dim,
+                                    const std::vector<float>& rows) {
+  const auto kv_heads = static_cast<std::int64_t>(rows.size()) / (2 * head_dim);
+  const Activations keys(backend, 2, kv_heads * head_dim, rows);
+  const Activations values(backend, 2, kv_heads * head_dim, rows);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(kv_heads * 4 * cache_row_bytes(type, head_dim)),
+                               std::byte{0xA5});
+  const Buffer key_buffer = backend.allocate(bytes.size());
+  const Buffer value_buffer = backend.allocate(bytes.size());
+  backend.upload(key_buffer.data(), bytes.data(), bytes.size());
+  backend.upload(value_buffer.data(), bytes.data(), bytes.size());
+  backend.rope_append(keys.matrix(), keys.matrix(), values.matrix(), {},
+                      {{static_cast<std::byte*>(key_buffer.data()), type},
+                       {static_cast<std::byte*>(value_buffer.data()), type},
+                       kv_heads,
+                       4,
+                       head_dim},
+                      1);
+  bytes.resize(2 * bytes.size());
+  backend.download(bytes.data(), key_buffer.data(), key_buffer.bytes());
+  backend.download(bytes.data() + key_buffer.bytes(), value_buffer.data(), value_buffer.bytes());
+  return bytes;
+}
+
 }  // namespace
+
+TEST_CASE("rope_append: stores the same bytes everywhere, whatever is stored") {
+  std::mt19937 random(3);
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
+    for (const std::int64_t head_dim : {1, 2, 31, 32, 33, 64, 80, 129}) {
+      // Rows of ordinary numbers, zeros, subnormal scales, ties between codes, and what overflows f16.
+      std::vector<float> rows = random_vector(6 * head_dim, random, 3);
+      for (std::int64_t i = 0; i < head_dim; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        const auto row = static_cast<std::size_t>(head_dim);
+        rows[row + at] = i % 2 == 0 ? 0.0F : -0.0F;
+        rows[2 * row + at] *= 1e-6F;
+        rows[3 * row + at] = i == 0 ? 127.0F : static_cast<float>(i) - 40.5F;
+        rows[4 * row + at] *= 1e7F;
+      }
+      // Blocks with an infinity and, of q8_0, whose scale has one bit pattern, with a NaN too.
+      rows[static_cast<std::size_t>(5 * head_dim)] = -INFINITY;
+      if (type == CacheType::q8_0) rows.back() = NAN;
+      const auto expected = stored_bytes(*make_backend("reference", {}), type, head_dim, rows);
+      for (const auto& [name, isa] : all_backends()) {
+        INFO(name, " (", isa, "), ", name_of(type), ", ", head_dim, " wide");
+        CHECK(stored_bytes(*make_backend(name, {.threads = 1, .isa = isa}), type, head_dim, rows) ==
+              expected);
+      }
+    }
+  }
+}
 
 TEST_CASE("rope_append: without frequencies nothing is rotated, and all is stored") {
   std::mt19937 random(2);
@@ -115,7 +167,8 @@ TEST_CASE("rope_append: rotates q and k, stores k and v where they belong and no
   for (const Case& c : {Case{1, 0, 1, 1, 2, CacheType::f32}, Case{1, 5000, 4, 2, 16, CacheType::f16},
                         Case{7, 3, 6, 3, 12, CacheType::f16}, Case{70, 100, 9, 3, 64, CacheType::f32},
                         Case{33, 0, 2, 2, 128, CacheType::f16}, Case{1, 10, 4, 2, 64, CacheType::q8_0},
-                        Case{9, 4, 6, 3, 50, CacheType::q8_0}}) {
+                        Case{9, 4, 6, 3, 50, CacheType::q8_0}, Case{2, 131000, 3, 1, 6, CacheType::f32},
+                        Case{300, 0, 4, 2, 2, CacheType::q8_0}}) {
     std::vector<float> inverse_frequency;
     for (std::int64_t i = 0; i < c.head_dim / 2; ++i) {
       inverse_frequency.push_back(
