@@ -30,6 +30,7 @@ void launch(const Gpu& gpu, const char* name, void (*kernel)(Parameters...), con
                 "a kernel takes as many arguments as it is given");
 #if defined(SPQR_CUDA_EMULATED)
   std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
+  (emulation::check_argument(name, static_cast<Parameters>(arguments)), ...);
   check(emulation::launch({name, shape.grid, shape.block, shape.shared_bytes, gpu.stream},
                           [kernel, values] { std::apply(kernel, values); }),
         name);

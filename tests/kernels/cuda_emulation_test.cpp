@@ -1,7 +1,8 @@
 // The emulation of a GPU: what kernels may rely on, what it refuses, its memory, streams and graphs.
 #include <doctest/doctest.h>
 
-#include <cstring>
+#include <algorithm>
+#include <bit>
 #include <new>
 #include <numeric>
 #include <stdexcept>
@@ -105,20 +106,31 @@ TEST_CASE("emulation: bytes around allocations and shared memory") {
   CHECK(contains(failure_of("misaligned_stream"), "not aligned to 16"));
   emulation::check_memory();
 
-  // A byte that host code has written, or that is found when memory is freed.
-  char* bytes = nullptr;
-  check(cudaMalloc(&bytes, 100), "cudaMalloc");
-  CHECK(static_cast<unsigned char>(bytes[99]) == 0xFF);
-  char* past = bytes + 100;
-  *past = 1;
-  const char* const damage = "device memory: byte 0 past an allocation of 100 bytes has been written";
-  CHECK_THROWS_WITH(emulation::check_memory(), damage);
+  const bool strict = emulation::strict();
+  emulation::set_strict(false);
+  const Array<unsigned char> bytes(100);
+  CHECK(bytes.data()[99] == 0xFF);
+  bytes.data()[100] = 1;
+  CHECK_THROWS_WITH(emulation::check_memory(),
+                    "device memory: byte 0 past an allocation of 100 bytes has been written");
   emulation::check_memory();
-  *past = 1;
-  CHECK(cudaFree(bytes) == cudaSuccess);
-  CHECK_THROWS_WITH(emulation::check_memory(), damage);
-  emulation::check_memory();
-  CHECK(cudaFree(bytes) == cudaErrorInvalidValue);
+  emulation::set_strict(strict);
+}
+
+TEST_CASE("emulation: pointers that are not of the device") {
+  std::vector<float> host(kCaseFloats);
+  const Array<float> out(kCaseFloats);
+  CHECK_THROWS_WITH_AS(run_case("sums", {}, out.data(), host.data()),
+                       "kernel 'sums': an argument points to memory of the host", std::logic_error);
+  float* pinned = nullptr;
+  check(cudaMallocHost(&pinned, kCaseFloats * sizeof(float)), "cudaMallocHost");
+  std::fill_n(pinned, kCaseFloats, 1.0F);
+  run_case("sums", {}, out.data(), pinned);
+  CHECK(out.values()[0] == 64);
+  check(cudaFreeHost(pinned), "cudaFreeHost");
+  CHECK(cudaFreeHost(pinned) == cudaErrorInvalidValue);
+  CHECK(cudaFree(host.data()) == cudaErrorInvalidValue);
+  cudaGetLastError();
 }
 
 TEST_CASE("emulation: launches that CUDA refuses") {
@@ -212,6 +224,55 @@ struct Streams {
   }
 };
 
+TEST_CASE("emulation: strictly, work is done when it is waited for") {
+  const bool strict_before = emulation::strict();
+  emulation::set_strict(true);
+  {
+    const Streams streams;
+    const Array<float> device(std::vector<float>(2, 0.0F));
+    float* pinned = nullptr;
+    check(cudaMallocHost(&pinned, 8), "cudaMallocHost");
+    // What is in pinned memory when the copy is done counts, of other memory what was there at the call.
+    pinned[0] = 1;
+    float pageable = 1;
+    CHECK(cudaMemcpyAsync(device.data(), pinned, 4, cudaMemcpyHostToDevice, streams.main) == cudaSuccess);
+    CHECK(cudaMemcpyAsync(device.data() + 1, &pageable, 4, cudaMemcpyHostToDevice, streams.main) ==
+          cudaSuccess);
+    pinned[0] = pageable = 2;
+    CHECK(cudaEventRecord(streams.event, streams.main) == cudaSuccess);
+    CHECK(cudaMemsetAsync(device.data() + 1, 0, 4, streams.main) == cudaSuccess);
+    CHECK(device.values() == std::vector<float>{0, 0});  // the default stream does not wait for this one
+    CHECK(cudaEventSynchronize(streams.event) == cudaSuccess);
+    CHECK(device.values() == std::vector<float>{2, 1});
+    CHECK(cudaStreamSynchronize(streams.main) == cudaSuccess);
+    CHECK(device.values() == std::vector<float>{2, 0});
+
+    // A stream waits for what was recorded in another one, and for that only.
+    CHECK(cudaMemsetAsync(device.data(), 0, 4, streams.main) == cudaSuccess);
+    CHECK(cudaEventRecord(streams.event, streams.main) == cudaSuccess);
+    CHECK(cudaMemsetAsync(device.data() + 1, 0xFF, 4, streams.main) == cudaSuccess);
+    CHECK(cudaStreamWaitEvent(streams.side, streams.event) == cudaSuccess);
+    CHECK(cudaMemcpyAsync(pinned, device.data(), 8, cudaMemcpyDeviceToHost, streams.side) == cudaSuccess);
+    CHECK(pinned[0] == 2);
+    CHECK(cudaStreamSynchronize(streams.side) == cudaSuccess);
+    CHECK(pinned[0] == 0);
+    CHECK(pinned[1] == 0);
+    // Memory that is not pinned has it when the call returns.
+    CHECK(cudaMemcpyAsync(&pageable, device.data(), 4, cudaMemcpyDeviceToHost, streams.side) == cudaSuccess);
+    CHECK(pageable == 0);
+
+    // What a kernel does wrong is reported to whoever waits.
+    Gpu gpu;
+    gpu.stream = streams.main;
+    const Array<float> out(kCaseFloats);
+    run_case("barrier_not_reached", gpu, out.data(), out.data());
+    CHECK_THROWS_AS(cudaStreamSynchronize(streams.main), std::logic_error);
+    CHECK(cudaStreamSynchronize(streams.main) == cudaSuccess);
+    check(cudaFreeHost(pinned), "cudaFreeHost");
+  }
+  emulation::set_strict(strict_before);
+}
+
 TEST_CASE("emulation: a captured graph does its work when it is launched, as often as it is") {
   const Streams streams;
   const Array<float> in(counting());
@@ -240,6 +301,7 @@ TEST_CASE("emulation: a captured graph does its work when it is launched, as oft
   CHECK(copy.values()[4] == 0);
   check(cudaMemset(in.data(), 0, 256), "cudaMemset");
   CHECK(cudaGraphLaunch(executable, streams.main) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(streams.main) == cudaSuccess);
   CHECK(out.values()[0] == 0);
   CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
 }

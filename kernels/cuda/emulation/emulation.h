@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <type_traits>
 
 #include "kernels/cuda/emulation/runtime_api.h"
 #include "kernels/cuda/emulation/vector_types.h"
@@ -31,8 +32,21 @@ std::size_t memory_in_use();
 std::size_t memory_high_water_mark();
 void reset_memory_high_water_mark();
 // Throws std::logic_error where a byte around a device allocation has been written. Every launch does this
-// for the allocations there are.
+// when it ends.
 void check_memory();
+
+// Strict: work is done as late as CUDA may do it, when something waits for it, and code of the host that
+// reads or writes device memory crashes. On where kernels are watched (watch.h) and with environment variable
+// SPQR_EMULATED_STRICT=1, otherwise off. May be changed while no work is queued.
+void set_strict(bool strict);
+bool strict();
+
+// Of a kernel's argument: throws std::logic_error where it points to memory of the host that is not pinned.
+void check_argument(const char* kernel, const void* pointer);
+template <typename T>
+void check_argument(const char* kernel, const T& argument) {
+  if constexpr (std::is_pointer_v<T>) check_argument(kernel, static_cast<const void*>(argument));
+}
 
 // 10 major + minor; 80, or environment variable SPQR_EMULATED_COMPUTE_CAPABILITY.
 void set_compute_capability(int capability);

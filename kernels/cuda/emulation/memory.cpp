@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "kernels/cuda/emulation/emulation.h"
+#include "kernels/cuda/emulation/watch.h"
 
 namespace spqr::emulation {
 namespace {
@@ -37,6 +38,11 @@ std::size_t limit_at_first() {
   return text == nullptr ? kDefault : parse_bytes(text).value_or(kDefault);
 }
 
+bool strict_at_first() {
+  const char* text = std::getenv("SPQR_EMULATED_STRICT");
+  return watched() || (text != nullptr && std::strcmp(text, "1") == 0);
+}
+
 struct Memory {
   std::mutex mutex;
   std::atomic<std::byte*> range{nullptr};
@@ -46,7 +52,8 @@ struct Memory {
   std::size_t limit = limit_at_first();
   std::size_t in_use = 0;
   std::size_t high_water_mark = 0;
-  std::string damage;  // found when memory was freed, to be reported
+  bool strict = strict_at_first();
+  int users = 0;  // DeviceAccess that there are
 };
 Memory& memory() {
   static Memory& it = *new Memory;  // never destroyed: memory may be freed by destructors of static objects
@@ -71,6 +78,14 @@ void fill_red_zones(std::uintptr_t begin, std::size_t bytes) {
   std::memset(data - kRedZone, static_cast<int>(kRedZoneByte), kRedZone);
   std::memset(data + bytes, static_cast<int>(kRedZoneByte), accessible_bytes(bytes) - kRedZone - bytes);
 }
+
+void protect(std::uintptr_t begin, std::size_t bytes, int protection) {
+  mprotect(reinterpret_cast<void*>(begin - kRedZone), accessible_bytes(bytes), protection);
+}
+void protect_all(const Memory& m, int protection) {
+  for (const auto& [begin, bytes] : m.allocations) protect(begin, bytes, protection);
+}
+constexpr int kAccessible = PROT_READ | PROT_WRITE;
 
 // Offset of `bytes` bytes of the range that no allocation uses; the search goes on where the last one ended.
 std::optional<std::size_t> find_space(const Memory& m, std::size_t bytes) {
@@ -112,13 +127,13 @@ cudaError_t allocate(void** pointer, std::size_t bytes) {
   }
   const std::size_t accessible = accessible_bytes(bytes);
   const std::optional<std::size_t> offset = find_space(m, accessible + kPage);
-  if (!offset || mprotect(m.range + *offset, accessible, PROT_READ | PROT_WRITE) != 0)
-    return cudaErrorMemoryAllocation;
+  if (!offset || mprotect(m.range + *offset, accessible, kAccessible) != 0) return cudaErrorMemoryAllocation;
   m.cursor = *offset + accessible + kPage;
   std::byte* data = m.range + *offset + kRedZone;
   std::memset(data, static_cast<int>(kUninitialized), bytes);
   fill_red_zones(reinterpret_cast<std::uintptr_t>(data), bytes);
   m.allocations.emplace(reinterpret_cast<std::uintptr_t>(data), bytes);
+  if (m.strict && m.users == 0) protect(reinterpret_cast<std::uintptr_t>(data), bytes, PROT_NONE);
   m.in_use += round_up(bytes, kAlignment);
   m.high_water_mark = std::max(m.high_water_mark, m.in_use);
   *pointer = data;
@@ -131,8 +146,6 @@ cudaError_t release(void* pointer) {
   const std::scoped_lock lock(m.mutex);
   const auto found = m.allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
   if (found == m.allocations.end()) return cudaErrorInvalidValue;
-  if (std::string damage = damage_of(found->first, found->second); !damage.empty() && m.damage.empty())
-    m.damage = damage;
   m.in_use -= round_up(found->second, kAlignment);
   // New pages in their place give the memory back.
   mmap(static_cast<std::byte*>(pointer) - kRedZone, accessible_bytes(found->second), PROT_NONE,
@@ -190,6 +203,33 @@ std::optional<Allocation> find_pinned(const void* pointer) {
   return find(m.pinned, pointer);
 }
 
+DeviceAccess::DeviceAccess() {
+  Memory& m = memory();
+  const std::scoped_lock lock(m.mutex);
+  if (m.users++ == 0 && m.strict) protect_all(m, kAccessible);
+}
+DeviceAccess::~DeviceAccess() {
+  Memory& m = memory();
+  const std::scoped_lock lock(m.mutex);
+  if (--m.users == 0 && m.strict) protect_all(m, PROT_NONE);
+}
+
+void set_strict(bool strict) {
+  Memory& m = memory();
+  const std::scoped_lock lock(m.mutex);
+  m.strict = strict;
+  protect_all(m, strict && m.users == 0 ? PROT_NONE : kAccessible);
+}
+bool strict() {
+  const std::scoped_lock lock(memory().mutex);
+  return memory().strict;
+}
+
+void check_argument(const char* kernel, const void* pointer) {
+  if (pointer == nullptr || is_device_address(pointer) || find_pinned(pointer)) return;
+  throw std::logic_error(std::string("kernel '") + kernel + "': an argument points to memory of the host");
+}
+
 std::size_t memory_limit() {
   const std::scoped_lock lock(memory().mutex);
   return memory().limit;
@@ -214,7 +254,7 @@ void reset_memory_high_water_mark() {
 void check_memory(const std::string& doing) {
   Memory& m = memory();
   const std::scoped_lock lock(m.mutex);
-  std::string damage = std::exchange(m.damage, {});
+  std::string damage;
   for (auto it = m.allocations.begin(); damage.empty() && it != m.allocations.end(); ++it) {
     damage = damage_of(it->first, it->second);
     if (!damage.empty()) fill_red_zones(it->first, it->second);  // reported once
@@ -222,6 +262,7 @@ void check_memory(const std::string& doing) {
   if (!damage.empty()) throw std::logic_error(doing + damage);
 }
 void check_memory() {
+  const DeviceAccess access;
   check_memory("device memory: ");
 }
 

@@ -39,6 +39,15 @@ std::size_t device_offset(std::uintptr_t address);
 
 std::size_t memory_limit();
 
+// While there is one, device memory can be accessed; otherwise not, with strict().
+class DeviceAccess {
+ public:
+  DeviceAccess();
+  DeviceAccess(const DeviceAccess&) = delete;
+  DeviceAccess& operator=(const DeviceAccess&) = delete;
+  ~DeviceAccess();
+};
+
 // As check_memory() of emulation.h; `doing` stands before the sentence.
 void check_memory(const std::string& doing);
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "kernels/cuda/emulation/block.h"
 #include "kernels/cuda/emulation/emulation.h"
@@ -95,6 +96,10 @@ constexpr ErrorText kErrors[] = {
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
      "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureMerge, "cudaErrorStreamCaptureMerge",
+     "operation would result in a merge of separate capture sequences"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
     {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
      "capture was not ended in the same stream as it began"},
     {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",
@@ -199,6 +204,14 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 
 // ---- memory
 
+namespace {
+// Freeing memory waits for all that may use it.
+cudaError_t finished_and_not_capturing() {
+  const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
+  return status != cudaSuccess ? status : finish_all();
+}
+}  // namespace
+
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   if (const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
       status != cudaSuccess)
@@ -206,10 +219,8 @@ cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   return remember(allocate(pointer, bytes));
 }
 cudaError_t cudaFree(void* pointer) {
-  if (const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
-      status != cudaSuccess)
-    return status;
-  return remember(release(pointer));
+  const cudaError_t status = finished_and_not_capturing();
+  return status != cudaSuccess ? status : remember(release(pointer));
 }
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
   return cudaHostAlloc(pointer, bytes, cudaHostAllocDefault);
@@ -221,10 +232,8 @@ cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
   return remember(allocate_pinned(pointer, bytes));
 }
 cudaError_t cudaFreeHost(void* pointer) {
-  if (const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
-      status != cudaSuccess)
-    return status;
-  return remember(release_pinned(pointer));
+  const cudaError_t status = finished_and_not_capturing();
+  return status != cudaSuccess ? status : remember(release_pinned(pointer));
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *total = memory_limit();
@@ -239,10 +248,22 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
                             cudaStream_t stream) {
   if (const cudaError_t status = check_copy(to, from, bytes, kind); status != cudaSuccess)
     return remember(status);
-  return enqueue(stream, [=] {
+  const auto copy = [=] {
     std::memmove(to, from, bytes);
     return cudaSuccess;
-  });
+  };
+  if (!strict() || stream == nullptr || is_capturing(stream)) return enqueue(stream, copy);
+  // Memory that is not pinned is copied before the call returns: to the side on its way to the device.
+  if (!is_device_address(from) && !find_pinned(from)) {
+    const auto* begin = static_cast<const std::byte*>(from);
+    return enqueue(stream, [to, aside = std::vector<std::byte>(begin, begin + bytes)] {
+      std::memcpy(to, aside.data(), aside.size());
+      return cudaSuccess;
+    });
+  }
+  const cudaError_t status = enqueue(stream, copy);
+  if (status != cudaSuccess || is_device_address(to) || find_pinned(to)) return status;
+  return cudaStreamSynchronize(stream);
 }
 cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
   return cudaMemsetAsync(to, value, bytes, nullptr);

@@ -1,6 +1,6 @@
 // The part of the CUDA runtime API that this project uses, with the signatures and error codes of CUDA 13.
-// There is one device. Work queued in a stream is done at once, except while the stream is being captured:
-// then it is recorded, and cudaGraphLaunch does it.
+// There is one device. Work queued in a stream is done at once (or late: set_strict of emulation.h), except
+// while the stream is being captured: then it is recorded, and cudaGraphLaunch does it.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,9 @@ enum cudaError_t {
   cudaErrorSystemDriverMismatch = 803,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureMerge = 902,
   cudaErrorStreamCaptureUnmatched = 903,
+  cudaErrorStreamCaptureIsolation = 905,
   cudaErrorStreamCaptureImplicit = 906,
   cudaErrorCapturedEvent = 907,
   cudaErrorUnknown = 999,

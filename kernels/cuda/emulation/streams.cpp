@@ -3,10 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
+
+#include "kernels/cuda/emulation/emulation.h"
+#include "kernels/cuda/emulation/memory.h"
 
 namespace spqr::emulation {
 namespace {
@@ -21,15 +25,30 @@ struct Capture {
 
 using Clock = std::chrono::steady_clock;
 
+// A place in a stream that an event stands for.
+struct Marker {
+  cudaStream_t stream = nullptr;
+  bool reached = false;
+  Clock::time_point time;
+};
+
+struct Queued {
+  Work work;
+  std::shared_ptr<Marker> waits_for;
+  std::shared_ptr<Marker> reaches;
+};
+
 }  // namespace
 }  // namespace spqr::emulation
 
 struct CUstream_st {
+  bool blocking = true;  // work in the default stream comes after what is queued here
   std::shared_ptr<spqr::emulation::Capture> capture;
+  std::deque<spqr::emulation::Queued> queue;
 };
 struct CUevent_st {
   std::shared_ptr<spqr::emulation::Capture> capture;  // that it was recorded in
-  spqr::emulation::Clock::time_point time;
+  std::shared_ptr<spqr::emulation::Marker> marker;
 };
 struct CUgraph_st {
   std::vector<spqr::emulation::Work> work;
@@ -41,19 +60,66 @@ struct CUgraphExec_st {
 namespace spqr::emulation {
 namespace {
 
-std::mutex mutex;
+std::recursive_mutex mutex;
+std::vector<cudaStream_t> streams;             // all that there are
 std::vector<std::weak_ptr<Capture>> captures;  // that may still go on
 thread_local cudaError_t last_error = cudaSuccess;
 
-cudaError_t run(const std::vector<Work>& all) {
+cudaError_t run(const Work& work) {
+  const DeviceAccess access;
+  return work();
+}
+cudaError_t run_all(const std::vector<Work>& all) {
   for (const Work& work : all) {
     if (const cudaError_t status = work(); status != cudaSuccess) return status;
   }
   return cudaSuccess;
 }
 
+void reach(Marker* marker) {
+  if (marker == nullptr) return;
+  marker->reached = true;
+  marker->time = Clock::now();
+}
+
+// Does what is queued in the stream, up to the marker or all of it; after an error, nothing of it.
+cudaError_t drain(cudaStream_t stream, const Marker* until = nullptr) {
+  const std::scoped_lock lock(mutex);
+  cudaError_t status = cudaSuccess;
+  while (!stream->queue.empty() && (until == nullptr || !until->reached)) {
+    Queued next = std::move(stream->queue.front());
+    stream->queue.pop_front();
+    try {
+      if (next.waits_for != nullptr && !next.waits_for->reached)
+        drain(next.waits_for->stream, next.waits_for.get());
+      if (next.work && status == cudaSuccess) status = run(next.work);
+    } catch (...) {
+      reach(next.reaches.get());
+      for (const Queued& dropped : stream->queue) reach(dropped.reaches.get());
+      stream->queue.clear();
+      throw;
+    }
+    reach(next.reaches.get());
+  }
+  return remember(status);
+}
+
+cudaError_t drain_all(bool blocking_only) {
+  const std::scoped_lock lock(mutex);
+  for (const cudaStream_t stream : streams) {
+    if (blocking_only && !stream->blocking) continue;
+    if (const cudaError_t status = drain(stream); status != cudaSuccess) return status;
+  }
+  return cudaSuccess;
+}
+
 bool active(const std::shared_ptr<Capture>& capture) {
   return capture != nullptr && capture->origin != nullptr;
+}
+
+cudaError_t wait_for(const Marker* marker) {
+  if (marker == nullptr || marker->reached) return cudaSuccess;
+  return drain(marker->stream, marker);
 }
 
 }  // namespace
@@ -75,17 +141,30 @@ cudaError_t forbidden_while_capturing(cudaError_t error) {
   return any ? remember(error) : cudaSuccess;
 }
 
+bool is_capturing(cudaStream_t stream) {
+  return stream != nullptr && active(stream->capture);
+}
+
 cudaError_t enqueue(cudaStream_t stream, Work work) {
   if (stream == nullptr) {
     if (const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureImplicit);
         status != cudaSuccess)
       return status;
-  } else if (active(stream->capture)) {
+    if (const cudaError_t status = drain_all(true); status != cudaSuccess) return status;
+    return remember(run(work));
+  }
+  if (active(stream->capture)) {
     if (!stream->capture->valid) return remember(cudaErrorStreamCaptureInvalidated);
     stream->capture->work.push_back(std::move(work));
     return cudaSuccess;
   }
-  return remember(work());
+  const std::scoped_lock lock(mutex);
+  stream->queue.push_back({std::move(work), nullptr, nullptr});
+  return strict() ? cudaSuccess : drain(stream);
+}
+
+cudaError_t finish_all() {
+  return drain_all(false);
 }
 
 }  // namespace spqr::emulation
@@ -104,18 +183,27 @@ cudaError_t cudaPeekAtLastError() {
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   *stream = new CUstream_st;
+  (*stream)->blocking = (flags & cudaStreamNonBlocking) == 0;
+  const std::scoped_lock lock(mutex);
+  streams.push_back(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
+  const std::scoped_lock lock(mutex);
+  const cudaError_t status = drain(stream);
+  std::erase(streams, stream);
   delete stream;
-  return cudaSuccess;
+  return status;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (stream == nullptr) return forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
-  if (!active(stream->capture)) return cudaSuccess;
+  if (stream == nullptr) {
+    const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
+    return status != cudaSuccess ? status : drain_all(true);
+  }
+  if (!active(stream->capture)) return drain(stream);
   stream->capture->valid = false;
   return remember(cudaErrorStreamCaptureUnsupported);
 }
@@ -124,17 +212,28 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  if (!active(event->capture)) return cudaSuccess;
+  if (!active(event->capture)) {
+    if (is_capturing(stream)) {  // for work outside of the graph
+      stream->capture->valid = false;
+      return remember(cudaErrorStreamCaptureIsolation);
+    }
+    if (event->marker == nullptr || event->marker->reached) return cudaSuccess;
+    if (stream == nullptr) return wait_for(event->marker.get());
+    const std::scoped_lock lock(mutex);
+    stream->queue.push_back({nullptr, event->marker, nullptr});
+    return cudaSuccess;
+  }
   if (stream == nullptr) return forbidden_while_capturing(cudaErrorStreamCaptureImplicit);
   if (active(stream->capture) && stream->capture != event->capture) {
     stream->capture->valid = event->capture->valid = false;
-    return remember(cudaErrorStreamCaptureInvalidated);
+    return remember(cudaErrorStreamCaptureMerge);
   }
   stream->capture = event->capture;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
-  return forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
+  const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
+  return status != cudaSuccess ? status : finish_all();
 }
 
 // ---- events
@@ -153,13 +252,21 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  event->capture = stream != nullptr && active(stream->capture) ? stream->capture : nullptr;
-  event->time = Clock::now();
-  return cudaSuccess;
+  event->capture = is_capturing(stream) ? stream->capture : nullptr;
+  if (event->capture != nullptr) return cudaSuccess;
+  event->marker = std::make_shared<Marker>();
+  event->marker->stream = stream;
+  if (stream == nullptr) {
+    reach(event->marker.get());
+    return cudaSuccess;
+  }
+  const std::scoped_lock lock(mutex);
+  stream->queue.push_back({nullptr, nullptr, event->marker});
+  return strict() ? cudaSuccess : drain(stream);
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  if (event->capture == nullptr) return cudaSuccess;
+  if (event->capture == nullptr) return wait_for(event->marker.get());
   event->capture->valid = false;
   return remember(cudaErrorCapturedEvent);
 }
@@ -167,23 +274,23 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   return cudaEventSynchronize(event);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  if (start == nullptr || end == nullptr || start->time == Clock::time_point() ||
-      end->time == Clock::time_point())
+  if (start == nullptr || end == nullptr || start->marker == nullptr || end->marker == nullptr)
     return remember(cudaErrorInvalidResourceHandle);
-  *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+  if (!start->marker->reached || !end->marker->reached) return remember(cudaErrorNotReady);
+  *milliseconds = std::chrono::duration<float, std::milli>(end->marker->time - start->marker->time).count();
   return cudaSuccess;
 }
 
 // ---- graphs
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   if (stream == nullptr) return remember(cudaErrorStreamCaptureUnsupported);
   if (active(stream->capture)) return remember(cudaErrorInvalidValue);
   stream->capture = std::make_shared<Capture>();
   stream->capture->origin = stream;
   const std::scoped_lock lock(mutex);
   std::erase_if(captures, [](const std::weak_ptr<Capture>& weak) { return weak.expired(); });
-  captures.push_back(stream->capture);
+  if (mode != cudaStreamCaptureModeRelaxed) captures.push_back(stream->capture);
   return cudaSuccess;
 }
 
@@ -212,7 +319,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (executable == nullptr) return remember(cudaErrorInvalidValue);
-  return enqueue(stream, [work = executable->work] { return run(work); });
+  return enqueue(stream, [work = executable->work] { return run_all(work); });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   delete executable;

@@ -9,8 +9,11 @@ namespace spqr::emulation {
 
 using Work = std::function<cudaError_t()>;
 
-// Does the work, or records it where the stream is being captured.
+// Does the work (strict(): when it is waited for), or records it where the stream is being captured.
 cudaError_t enqueue(cudaStream_t stream, Work work);
+bool is_capturing(cudaStream_t stream);
+// Does all that is queued.
+cudaError_t finish_all();
 
 // What CUDA does not allow while any stream is being captured (allocations, waits for the device, work in the
 // default stream): ends the captures as invalid and returns an error, or cudaSuccess where none goes on.
