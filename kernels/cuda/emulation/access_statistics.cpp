@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace spqr::emulation {
+namespace {
+
+constexpr std::size_t kMostBytes = 16;  // that a lane accesses with one instruction
+
+}  // namespace
 
 void AccessStatistics::begin_block(unsigned warps) {
   warps_.resize(std::max<std::size_t>(warps_.size(), warps));
@@ -13,13 +18,16 @@ void AccessStatistics::begin_block(unsigned warps) {
 void AccessStatistics::add(unsigned warp, unsigned lane, bool shared, std::uintptr_t address,
                            std::size_t bytes, const void* site) {
   Site& here = warps_[warp][site];
-  const std::uint32_t n = here.count[lane]++;
-  if (n == here.instructions.size()) here.instructions.emplace_back();
-  Instruction& instruction = here.instructions[n];
-  instruction.shared = shared;
-  instruction.bytes = std::max(instruction.bytes, static_cast<std::uint32_t>(bytes));
-  instruction.lanes |= 1U << lane;
-  instruction.addresses[lane] = address;
+  for (std::size_t done = 0; done < bytes; done += kMostBytes) {
+    const std::uint32_t n = here.count[lane]++;
+    if (n == here.instructions.size()) here.instructions.emplace_back();
+    Instruction& instruction = here.instructions[n];
+    instruction.shared = shared;
+    instruction.bytes =
+        std::max(instruction.bytes, static_cast<std::uint32_t>(std::min(kMostBytes, bytes - done)));
+    instruction.lanes |= 1U << lane;
+    instruction.addresses[lane] = address + done;
+  }
 }
 
 void AccessStatistics::settle(unsigned warp) {
@@ -42,16 +50,19 @@ void AccessStatistics::count_shared(const Instruction& instruction) {
   constexpr std::uintptr_t kBanks = 32;
   const unsigned lanes_at_once = instruction.bytes <= 4 ? 32 : instruction.bytes <= 8 ? 16 : 8;
   for (unsigned first = 0; first < kLanes; first += lanes_at_once) {
-    std::array<std::vector<std::uintptr_t>, kBanks> words;  // of each bank
-    std::size_t cycles = 0;
+    std::array<std::array<std::uintptr_t, kLanes>, kBanks> words;  // of each bank
+    std::array<int, kBanks> counts{};
+    int cycles = 0;
     for (unsigned lane = first; lane < first + lanes_at_once; ++lane) {
       if ((instruction.lanes >> lane & 1U) == 0) continue;
       const std::uintptr_t begin = instruction.addresses[lane] / 4;
       const std::uintptr_t end = (instruction.addresses[lane] + instruction.bytes + 3) / 4;
       for (std::uintptr_t word = begin; word < end; ++word) {
         auto& of_bank = words[word % kBanks];
-        if (std::ranges::find(of_bank, word) == of_bank.end()) of_bank.push_back(word);
-        cycles = std::max(cycles, of_bank.size());
+        int& count = counts[word % kBanks];
+        const auto end_of_bank = of_bank.begin() + count;
+        if (std::find(of_bank.begin(), end_of_bank, word) == end_of_bank) of_bank[count++] = word;
+        cycles = std::max(cycles, count);
       }
     }
     if (cycles > 0) total_.bank_conflicts += cycles - 1;

@@ -157,6 +157,7 @@ void Watch::access(Access access, std::uintptr_t address, std::size_t bytes, con
 
 void Watch::shared_access(Access access, std::size_t offset, std::size_t bytes) {
   const auto at = [&] { return "at offset " + std::to_string(offset) + " of shared memory"; };
+  const Moment moment = now();
   for (std::size_t i = offset; i < offset + bytes; ++i) {
     SharedByte& byte = bytes_[i];
     if (access != Access::write && byte.writes[0].thread == kNobody)
@@ -170,22 +171,21 @@ void Watch::shared_access(Access access, std::size_t offset, std::size_t bytes) 
       if (!both_atomic && !before(write)) report_race(access, bytes, offset, write, " has written them");
     }
     if (access == Access::read) {
-      remember(byte.reads);
+      remember(byte.reads, moment);
       continue;
     }
     for (const Moment& read : byte.reads) {
       if (!before(read)) report_race(access, bytes, offset, read, " has read them");
     }
     if (!both_atomic) byte.writes = {};
-    remember(byte.writes);
+    remember(byte.writes, moment);
     byte.by_atomic = access == Access::atomic;
   }
 }
 
 // Adds this moment. One that comes before it need not be kept: what comes after this one comes after that
 // too. Of others two are kept, of different warps where there are.
-void Watch::remember(std::array<Moment, 2>& kept) {
-  const Moment moment = now();
+void Watch::remember(std::array<Moment, 2>& kept, const Moment& moment) {
   for (Moment& earlier : kept) {
     if (before(earlier)) {
       earlier = moment;

@@ -71,7 +71,7 @@ class Watch {
   Moment now() const;
   bool before(const Moment& earlier) const;  // ordered before what the calling thread does now
   void shared_access(Access access, std::size_t offset, std::size_t bytes);
-  void remember(std::array<Moment, 2>& kept);
+  void remember(std::array<Moment, 2>& kept, const Moment& moment);
   void device_access(Access access, std::uintptr_t address, std::size_t bytes);
   [[noreturn]] void report(Access access, std::size_t bytes, const std::string& what);
   [[noreturn]] void report_race(Access access, std::size_t bytes, std::size_t offset, const Moment& other,
