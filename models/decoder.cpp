@@ -20,12 +20,7 @@ void Decoder::embed(Matrix x, std::span<const std::int32_t> ids) {
   if (x.rows != static_cast<std::int64_t>(ids.size())) {
     throw std::invalid_argument(fmt::format("{} ids for {} tokens", ids.size(), x.rows));
   }
-  for (const std::int32_t id : ids) {
-    if (id < 0 || id >= config_.vocab_size) {
-      throw std::invalid_argument(
-          fmt::format("token id {} is outside the vocabulary of {}", id, config_.vocab_size));
-    }
-  }
+  check_ids(ids, config_);
   backend_.embed(x, embed_tokens_.members.front(), ids);
 }
 

@@ -84,6 +84,15 @@ LargestShapes largest_shapes(const ModelConfig& config, std::int64_t tokens) {
   return largest;
 }
 
+void check_ids(std::span<const std::int32_t> ids, const ModelConfig& config) {
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= config.vocab_size) {
+      throw std::invalid_argument(
+          fmt::format("token id {} is outside the vocabulary of {}", id, config.vocab_size));
+    }
+  }
+}
+
 std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64_t layer) {
   return architecture_of(config).block_linears(config, layer);
 }

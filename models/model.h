@@ -69,6 +69,9 @@ LargestShapes largest_shapes(const ModelConfig& config, std::int64_t tokens);
 std::unique_ptr<Model> make_model(const ModelConfig& config, WeightSource& source, Backend& backend,
                                   std::int64_t max_tokens, const ModelParts& parts);
 
+// Throws std::invalid_argument for an id outside the vocabulary.
+void check_ids(std::span<const std::int32_t> ids, const ModelConfig& config);
+
 // The linear modules of block `layer`, grouped by input, in order of use.
 std::vector<LinearGroupSpec> block_linears(const ModelConfig& config, std::int64_t layer);
 // Names of the vectors (norms, biases) of block `layer`.

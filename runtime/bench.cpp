@@ -19,10 +19,10 @@ std::vector<std::int32_t> some_ids(std::int64_t count, std::int64_t vocab_size) 
   return ids;
 }
 
-SessionOptions with_profiler(SessionOptions options, ProfileBackend*& profiler) {
-  options.wrap_backend = [&profiler](std::unique_ptr<Backend> inner) {
+SessionOptions with_profilers(SessionOptions options, std::vector<ProfileBackend*>& profilers) {
+  options.wrap_backend = [&profilers](std::unique_ptr<Backend> inner) {
     auto outer = std::make_unique<ProfileBackend>(std::move(inner));
-    profiler = outer.get();
+    profilers.push_back(outer.get());
     return outer;
   };
   return options;
@@ -38,7 +38,7 @@ double BenchResult::outside_products() const {
 
 Bench::Bench(SessionOptions options)
     : options_(std::move(options)),
-      session_(with_profiler(options_, profiler_)),
+      session_(with_profilers(options_, profilers_)),
       ids_(some_ids(session_.context(), session_.config().vocab_size)) {}
 
 void Bench::require_room(const BenchTest& test) const {
@@ -86,9 +86,11 @@ BenchResult Bench::run(const BenchTest& test, std::int64_t repetitions, const Ma
   result.limits = median(rates);
   result.work = work_of(session_, test, options_.batch);
   session_.rewind(test.n_depth);
-  profiler_->start();
+  for (ProfileBackend* profiler : profilers_) profiler->start();
   result.profile_seconds = run_once(test, stop);
-  result.profile = profiler_->stop();
+  for (ProfileBackend* profiler : profilers_) {
+    for (const auto& [operation, seconds] : profiler->stop()) result.profile[operation] += seconds;
+  }
   return result;
 }
 

@@ -44,7 +44,7 @@ class Bench {
   double run_once(const BenchTest& test, const StopCheck& stop);
 
   SessionOptions options_;
-  ProfileBackend* profiler_ = nullptr;  // between the session's model and its backend
+  std::vector<ProfileBackend*> profilers_;  // between the session's model and its backends
   Session session_;
   std::vector<std::int32_t> ids_;  // of all positions
 };

@@ -10,7 +10,7 @@ class Counter {
   Counter(const Session& session, std::int64_t length)
       : config_(session.config()),
         length_(length),
-        cache_per_token_(static_cast<double>(session.plan().needs.cache_per_token)) {
+        cache_per_token_(static_cast<double>(session.cache_bytes_per_token())) {
     const SpqrFile& file = session.file();
     const SpqrFileModule* embedding = file.find_module(embedding_module(config_));
     const SpqrFileModule* head = config_.tie_word_embeddings ? embedding : file.find_module(kHeadModule);

@@ -16,7 +16,6 @@
 namespace spqr {
 namespace {
 
-constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::int64_t kBatch = 512;  // tokens of one forward pass, as a session has it
 
 bool contains(std::string_view text, std::string_view part) {

@@ -16,7 +16,6 @@
 namespace spqr {
 namespace {
 
-constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 
 std::size_t system_available() {

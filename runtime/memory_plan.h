@@ -11,6 +11,9 @@
 
 namespace spqr {
 
+// Tokens of KV cache where nobody asks for another number, at most.
+inline constexpr std::int64_t kDefaultContext = 4096;
+
 struct MemoryNeeds {
   std::size_t weights = 0;          // bytes of the model file: mapped weights have to stay in memory too
   std::size_t cache_per_token = 0;  // of the KV cache

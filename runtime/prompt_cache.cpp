@@ -35,7 +35,8 @@ std::string_view cache_name(const std::string& dtype) {
 // The keys or the values of one block.
 struct CachedTensor {
   std::string name;
-  CachedRows rows;  // in the backend's memory
+  CachedRows rows;  // in the memory of
+  Backend& backend;
   KvLayer layer;
 
   std::size_t row_bytes() const { return static_cast<std::size_t>(layer.row_bytes(rows)); }
@@ -53,29 +54,29 @@ struct CachedTensor {
 std::vector<CachedTensor> cached_tensors(const Session& session) {
   std::vector<CachedTensor> tensors;
   for (std::int64_t l = 0; l < session.config().num_hidden_layers; ++l) {
-    const KvLayer& layer = session.cache().layer(l);
-    tensors.push_back({fmt::format("blocks.{}.k", l), layer.k, layer});
-    tensors.push_back({fmt::format("blocks.{}.v", l), layer.v, layer});
+    const Stage& stage = session.stage(l);
+    const KvLayer& layer = stage.cache(l);
+    tensors.push_back({fmt::format("blocks.{}.k", l), layer.k, stage.backend(), layer});
+    tensors.push_back({fmt::format("blocks.{}.v", l), layer.v, stage.backend(), layer});
   }
   return tensors;
 }
 
-std::vector<std::byte> download(Session& session, const CachedTensor& cached, std::int64_t tokens) {
+std::vector<std::byte> download(const CachedTensor& cached, std::int64_t tokens) {
   std::vector<std::byte> bytes(cached.bytes(tokens));
   const std::size_t per_head = static_cast<std::size_t>(tokens) * cached.row_bytes();
   for (std::int64_t h = 0; h < cached.layer.kv_heads; ++h)
-    session.backend().download(bytes.data() + static_cast<std::size_t>(h) * per_head, cached.head(h),
-                               per_head);
+    cached.backend.download(bytes.data() + static_cast<std::size_t>(h) * per_head, cached.head(h), per_head);
   return bytes;
 }
 
 // The file's first `tokens` of `stored`.
-void upload(Session& session, const CachedTensor& cached, const SafetensorsTensor& tensor,
-            std::int64_t stored, std::int64_t tokens) {
+void upload(const CachedTensor& cached, const SafetensorsTensor& tensor, std::int64_t stored,
+            std::int64_t tokens) {
   const std::size_t per_head = static_cast<std::size_t>(stored) * cached.row_bytes();
   for (std::int64_t h = 0; h < cached.layer.kv_heads; ++h)
-    session.backend().upload(cached.head(h), tensor.data.data() + static_cast<std::size_t>(h) * per_head,
-                             static_cast<std::size_t>(tokens) * cached.row_bytes());
+    cached.backend.upload(cached.head(h), tensor.data.data() + static_cast<std::size_t>(h) * per_head,
+                          static_cast<std::size_t>(tokens) * cached.row_bytes());
 }
 
 // Header and data of a file. The checksums of the data are known only when it is written: the header, whose
@@ -92,8 +93,7 @@ class Writing {
     const std::uint64_t begin = container::framed_bytes(header().size());
     std::uint64_t offset = begin;
     write(kIds, std::as_bytes(ids_), offset);
-    for (const CachedTensor& cached : tensors_)
-      write(cached.name, download(session_, cached, tokens()), offset);
+    for (const CachedTensor& cached : tensors_) write(cached.name, download(cached, tokens()), offset);
     out_.write(0, container::framed(header(), begin));
   }
 
@@ -146,7 +146,7 @@ class Reading {
       fail(fmt::format("holds {} tensors, expected {}", file_.tensors().size(), tensors.size() + 1));
     const std::int64_t tokens = std::min(stored, session_.context());
     for (const CachedTensor& cached : tensors)
-      upload(session_, cached, tensor(cached.name, cached.dtype(), cached.shape(stored)), stored, tokens);
+      upload(cached, tensor(cached.name, cached.dtype(), cached.shape(stored)), stored, tokens);
     ids.resize(static_cast<std::size_t>(tokens));
     session_.adopt(std::move(ids));
   }

@@ -6,40 +6,90 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "runtime/memory_plan.h"
+
 namespace spqr {
+namespace {
+
+ModelConfig session_config(const SpqrFile& file, const SessionOptions& options) {
+  ModelConfig config = parse_config(file.info().config_json, options.model.string());
+  if (options.beyond_maximum)
+    config.max_position_embeddings = std::max(config.max_position_embeddings, options.context);
+  return config;
+}
+
+StageSizes session_sizes(const ModelConfig& config, const SessionOptions& options) {
+  const std::int64_t context = std::min(options.context, config.max_position_embeddings);
+  return {.context = context,
+          // No larger than what can be asked of it, or small contexts would pay for large batches.
+          .batch = std::min(options.batch, context > 0 ? context : config.max_position_embeddings),
+          .logits_tokens = options.logits_tokens,
+          .cache_types = options.cache_types};
+}
+
+}  // namespace
 
 Session::Session(const SessionOptions& options)
     : begin_(std::chrono::steady_clock::now()),
       available_(available_memory()),
       file_(SpqrFile::open(options.model, {.mmap = true, .verify = false})),
-      logits_tokens_(options.logits_tokens) {
-  ModelConfig config = parse_config(file_.info().config_json, options.model.string());
-  if (options.beyond_maximum)
-    config.max_position_embeddings = std::max(config.max_position_embeddings, options.context);
-  const std::int64_t context = std::min(options.context, config.max_position_embeddings);
-  // No larger than what can be asked of it, or small contexts would pay for large batches.
-  batch_ = std::min(options.batch, context > 0 ? context : config.max_position_embeddings);
-  backend_ = make_backend(options.backend, {options.threads, options.activations, options.isa});
-  if (options.wrap_backend) backend_ = options.wrap_backend(std::move(backend_));
-  plan_ = plan_memory(
-      memory_needs(config, file_.file_bytes(), *backend_, options.cache_types, batch_, logits_tokens_),
-      context, config.max_position_embeddings, available_);
+      config_(session_config(file_, options)),
+      sizes_(session_sizes(config_, options)) {
+  plan(options);
   // Only now that there is room for it: a mapped file is not read before it is used.
   if (!options.mmap) file_ = SpqrFile::open(options.model, {.mmap = false, .verify = options.verify});
   if (options.mmap && options.verify) file_.verify();
   if (options.mlock) file_.lock();
-  weights_ = spqr::make_weight_source(file_);
-  model_ = make_model(config, *weights_, *backend_, batch_, {});
-  cache_ = std::make_unique<KvCache>(*backend_, config, plan_.context, options.cache_types);
+  load();
   if (!file_.info().tokenizer_files.empty()) tokenizer_ = load_tokenizer(file_.info().tokenizer_files);
-  const auto floats = [&](std::int64_t rows, std::int64_t cols) {
-    return backend_->allocate(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols) *
-                              sizeof(float));
-  };
-  activations_ = floats(batch_, config.hidden_size);
-  logits_ = floats(logits_tokens_, config.vocab_size);
-  host_logits_.resize(static_cast<std::size_t>(logits_tokens_ * config.vocab_size));
+  host_logits_.resize(static_cast<std::size_t>(sizes_.logits_tokens * config_.vocab_size));
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
+std::unique_ptr<Backend> Session::make(const SessionOptions& options, std::string_view name) {
+  BackendOptions asked{options.threads, options.activations, options.isa};
+  if (options.uploaded) {
+    asked.uploaded = [this, uploaded = options.uploaded](std::size_t bytes) {
+      uploaded(bytes, plan_.stages.back().weights);
+    };
+  }
+  auto backend = make_backend(name, asked);
+  return options.wrap_backend ? options.wrap_backend(std::move(backend)) : std::move(backend);
+}
+
+void Session::plan(const SessionOptions& options) {
+  const bool no_gpu = options.gpu_layers == 0 && options.backend != "reference";
+  auto backend = make(options, no_gpu ? "cpu" : options.backend);
+  const auto parts = cut_model(config_, backend->free_memory() ? options.gpu_layers : std::nullopt);
+  if (parts.size() > 1) backends_.push_back(make(options, "cpu"));
+  backends_.push_back(std::move(backend));
+  std::vector<StagePlace> places;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    places.push_back(place_on(*backends_[i], parts[i], available_));
+  const auto source = spqr::make_weight_source(file_);
+  const PlannedModel model{config_, *source, file_.file_bytes(), sizes_};
+  plan_ = plan_model(model, places);
+  if (const std::string refusal = refusal_of(plan_, model); !refusal.empty())
+    throw std::runtime_error(refusal);
+  sizes_.context = plan_.context;
+}
+
+void Session::load() {
+  weights_ = spqr::make_weight_source(file_);
+  for (std::size_t i = 0; i < backends_.size(); ++i) {
+    const StagePlan& planned = plan_.stages[i];
+    Backend& backend = *backends_[i];
+    keeps_logits_ = backend.free_memory().has_value();
+    const LargestShapes largest = largest_shapes(config_, sizes_.batch);
+    if (keeps_logits_) backend.reserve(planned.reserved() - backend.scratch_bytes(largest), largest);
+    stages_.add(std::make_unique<Stage>(backend, config_, *weights_, planned.place.parts, sizes_));
+  }
+}
+
+std::string Session::backend_name() const {
+  std::string name;
+  for (const auto& backend : backends_) name.append(name.empty() ? "" : "+").append(backend->name());
+  return name;
 }
 
 void Session::rewind(std::int64_t tokens) {
@@ -47,7 +97,6 @@ void Session::rewind(std::int64_t tokens) {
     throw std::invalid_argument(
         fmt::format("cannot rewind to {} tokens, the sequence has {}", tokens, length()));
   }
-  cache_->set_length(tokens);
   ids_.resize(static_cast<std::size_t>(tokens));
 }
 
@@ -60,55 +109,67 @@ std::span<const std::int32_t> Session::rewind_to(std::span<const std::int32_t> i
 }
 
 void Session::adopt(std::vector<std::int32_t> ids) {
-  cache_->set_length(static_cast<std::int64_t>(ids.size()));
+  if (static_cast<std::int64_t>(ids.size()) > context()) {
+    throw std::invalid_argument(
+        fmt::format("a KV cache for {} tokens cannot hold {}: the context is full", context(), ids.size()));
+  }
   ids_ = std::move(ids);
 }
 
-void Session::run_blocks(std::span<const std::int32_t> ids, const StopCheck& stop,
-                         const std::function<void(Matrix x, std::int64_t first, bool last)>& each) {
+void Session::for_batches(std::span<const std::int32_t> ids,
+                          const std::function<void(std::span<const std::int32_t> batch)>& pass,
+                          const std::function<void(std::int64_t first)>& done) {
   const auto total = static_cast<std::int64_t>(ids.size());
   if (total > context() - length()) {
     throw std::out_of_range(
         fmt::format("{} tokens after {} do not fit a context of {}", total, length(), context()));
   }
-  for (std::int64_t first = 0; first < total; first += batch_) {
-    const std::int64_t tokens = std::min(batch_, total - first);
-    const Matrix x = activations_.matrix(tokens, config().hidden_size);
+  for (std::int64_t first = 0; first < total; first += sizes_.batch) {
+    const std::int64_t tokens = std::min(sizes_.batch, total - first);
     const auto batch = ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens));
-    model_->embed(x, batch);
-    for (std::int64_t l = 0; l < config().num_hidden_layers; ++l) {
-      if (stop && stop()) throw Interrupted();
-      model_->block(l, x, cache_->layer(l), length());
-    }
-    cache_->set_length(length() + tokens);
+    pass(batch);
     ids_.insert(ids_.end(), batch.begin(), batch.end());
-    each(x, first, first + tokens == total);
+    if (done) done(first);
   }
 }
 
-std::span<const float> Session::forward(std::span<const std::int32_t> ids, const StopCheck& stop) {
+Matrix Session::evaluate(std::span<const std::int32_t> ids, const StopCheck& stop) {
   if (ids.empty()) throw std::invalid_argument("no tokens to evaluate");
-  const std::int64_t vocab = config().vocab_size;
-  run_blocks(ids, stop, [&](Matrix x, std::int64_t, bool last) {
-    if (!last) return;
-    const Matrix row{x.data + (x.rows - 1) * x.cols, 1, x.cols};
-    model_->head(logits_.matrix(1, vocab), row);
-    backend_->download(host_logits_.data(), logits_.data(), static_cast<std::size_t>(vocab) * sizeof(float));
+  for_batches(ids, [&](std::span<const std::int32_t> batch) {
+    if (batch.data() + batch.size() == ids.data() + ids.size()) {
+      stages_.pass_to_logits(batch, length(), stop);
+    } else {
+      stages_.pass(batch, length(), stop);
+    }
   });
-  return {host_logits_.data(), static_cast<std::size_t>(vocab)};
+  return stages_.last().logits(1);
+}
+
+std::span<const float> Session::forward(std::span<const std::int32_t> ids, const StopCheck& stop) {
+  const Matrix logits = evaluate(ids, stop);
+  const auto vocab = static_cast<std::size_t>(logits.cols);
+  stages_.last().backend().download(host_logits_.data(), logits.data, vocab * sizeof(float));
+  return {host_logits_.data(), vocab};
+}
+
+std::vector<TokenLogit> Session::forward_to_largest(std::span<const std::int32_t> ids, std::int64_t count,
+                                                    const StopCheck& stop) {
+  const Matrix logits = evaluate(ids, stop);
+  return stages_.last().backend().largest(logits, count);
 }
 
 void Session::visit_logits(std::span<const std::int32_t> ids,
                            const std::function<void(Matrix logits, std::int64_t first)>& visit,
                            const StopCheck& stop) {
-  const std::int64_t vocab = config().vocab_size;
-  run_blocks(ids, stop, [&](Matrix x, std::int64_t first, bool) {
-    for (std::int64_t t = 0; t < x.rows; t += logits_tokens_) {
-      const std::int64_t rows = std::min(logits_tokens_, x.rows - t);
-      model_->head(logits_.matrix(rows, vocab), {x.data + t * x.cols, rows, x.cols});
-      backend_->download(host_logits_.data(), logits_.data(),
-                         static_cast<std::size_t>(rows * vocab) * sizeof(float));
-      visit({host_logits_.data(), rows, vocab}, first + t);
+  Matrix x;
+  const auto pass = [&](std::span<const std::int32_t> batch) { x = stages_.pass(batch, length(), stop); };
+  for_batches(ids, pass, [&](std::int64_t first) {
+    for (std::int64_t t = 0; t < x.rows; t += sizes_.logits_tokens) {
+      const std::int64_t rows = std::min(sizes_.logits_tokens, x.rows - t);
+      const Matrix logits = stages_.head({x.data + t * x.cols, rows, x.cols});
+      stages_.last().backend().download(host_logits_.data(), logits.data,
+                                        static_cast<std::size_t>(rows * logits.cols) * sizeof(float));
+      visit({host_logits_.data(), rows, logits.cols}, first + t);
     }
   });
 }

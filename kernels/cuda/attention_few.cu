@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpLanes;
-constexpr int kMostRows = 8;
+constexpr int kMostRows = kAttentionFewMostRows;
 
 // One query row's softmax over the keys that a lane has seen, for its eight dimensions of the values.
 struct RunningSums {
@@ -230,12 +230,6 @@ void launch_few(const Gpu& gpu, const AttentionArguments& a) {
 }
 
 }  // namespace
-
-int attention_few_rows(int rows) {
-  int tile = 1;
-  while (tile < rows && tile < kMostRows) tile *= 2;
-  return tile;
-}
 
 void attention_few(const Gpu& gpu, const AttentionArguments& a) {
   switch (attention_few_rows(a.rows())) {

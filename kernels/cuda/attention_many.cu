@@ -23,6 +23,7 @@ constexpr int kThreads = 128;
 constexpr int kLanes = kWarpLanes / 2;  // that share query rows
 constexpr int kLaneRows = 4;
 constexpr int kRows = kThreads / kLanes * kLaneRows;
+static_assert(kRows == kAttentionManyRows);
 constexpr int kPad = 4;  // floats: rows of shared memory start in other banks, 16-byte aligned
 
 // kWidth: dimensions that there is room for, 64, 128 or 256.
@@ -253,10 +254,6 @@ void launch_many(const Gpu& gpu, const AttentionArguments& a) {
 }
 
 }  // namespace
-
-int attention_many_rows() {
-  return kRows;
-}
 
 void attention_many(const Gpu& gpu, const AttentionArguments& a) {
   if (a.head_dim <= 64) return launch_many<64>(gpu, a);

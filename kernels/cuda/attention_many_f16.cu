@@ -26,6 +26,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarpRows = 16;
 constexpr int kRows = kThreads / kWarpLanes * kWarpRows;
+static_assert(kRows == kAttentionManyF16Rows);
 constexpr int kLaneRows = 2;  // row g and g + 8 of a warp, g = lane / 4
 constexpr int kKeys = 32;
 constexpr int kPad = 8;  // halves: eight rows of a matrix start in different banks, 16-byte aligned
@@ -278,10 +279,6 @@ void launch_many(const Gpu& gpu, const AttentionArguments& a) {
 bool attention_many_f16_takes(const AttentionArguments& a) {
   return a.k.type == CacheType::f16 && a.v.type == CacheType::f16 && a.k.in_vectors && a.v.in_vectors &&
          a.head_dim <= 128;
-}
-
-int attention_many_f16_rows() {
-  return kRows;
 }
 
 void attention_many_f16(const Gpu& gpu, const AttentionArguments& a) {

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/arena.h"
 #include "kernels/cuda/placement.h"
+#include "kernels/cuda/scratch_sizes.h"
 
 namespace spqr::cuda {
 namespace {
@@ -16,13 +17,13 @@ namespace {
 
 class Counter final : public CountingBackend, private WeightStore {
  public:
-  explicit Counter(const Backend& counted) : counted_(counted) {}
+  explicit Counter(int multiprocessors) : multiprocessors_(multiprocessors) {}
 
   std::size_t bytes() const override { return arena_.used(); }
 
-  std::string_view name() const override { return counted_.name(); }
+  std::string_view name() const override { return "cuda"; }
   std::size_t scratch_bytes(const LargestShapes& largest) const override {
-    return counted_.scratch_bytes(largest);
+    return backend_scratch_bytes(multiprocessors_, largest);
   }
   Buffer allocate(std::size_t bytes) override {
     return {take(bytes), bytes, [](void*) {}};
@@ -55,15 +56,15 @@ class Counter final : public CountingBackend, private WeightStore {
   void fill(std::byte* /*destination*/, const void* /*source*/, std::size_t /*bytes*/) override {}
   void fill_packed(std::byte* /*destination*/, const SpqrMatrix& /*source*/) override {}
 
-  const Backend& counted_;
+  int multiprocessors_;
   // Addresses that nobody uses; none of them is null.
   Arena arena_{reinterpret_cast<std::byte*>(kAlignment), std::numeric_limits<std::size_t>::max() / 2};
 };
 
 }  // namespace
 
-std::unique_ptr<CountingBackend> make_counting_backend(const Backend& counted) {
-  return std::make_unique<Counter>(counted);
+std::unique_ptr<CountingBackend> make_counting_backend(int multiprocessors) {
+  return std::make_unique<Counter>(multiprocessors);
 }
 
 }  // namespace spqr::cuda

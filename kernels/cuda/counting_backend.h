@@ -7,7 +7,6 @@
 
 namespace spqr::cuda {
 
-// scratch_bytes() is that of `counted`, which lives as long.
-std::unique_ptr<CountingBackend> make_counting_backend(const Backend& counted);
+std::unique_ptr<CountingBackend> make_counting_backend(int multiprocessors);
 
 }  // namespace spqr::cuda

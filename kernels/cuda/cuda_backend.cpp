@@ -11,6 +11,7 @@
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/placement.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "kernels/cuda/spqr_operations.h"
 #include "kernels/cuda/step_graph.h"
 #include "kernels/cuda/upload.h"
@@ -20,10 +21,6 @@ namespace {
 
 using cuda::Position;
 using cuda::Store;
-
-std::size_t float_bytes(std::int64_t rows, std::int64_t cols) {
-  return cuda::aligned(static_cast<std::size_t>(rows * cols) * sizeof(float));
-}
 
 // What a recorded step reads of the token that it is for.
 struct StepInput {
@@ -47,20 +44,18 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   std::string_view name() const override { return "cuda"; }
 
   std::optional<std::size_t> free_memory() const override { return cuda::free_device_memory(); }
-  std::unique_ptr<CountingBackend> counting() const override { return cuda::make_counting_backend(*this); }
+  std::unique_ptr<CountingBackend> counting() const override {
+    return cuda::make_counting_backend(gpu_.multiprocessors);
+  }
 
   std::size_t scratch_bytes(const LargestShapes& largest) const override {
-    const std::size_t operation = std::max(
-        {linear_scratch(largest.tokens, largest.in_features), cuda::attention_scratch_bytes(gpu_, largest),
-         cuda::largest_scratch_bytes(largest.vocabulary) + candidates_bytes(), cuda::Uploader::kPieceBytes});
-    return cuda::aligned(operation) + ids_bytes(largest.tokens);
+    return cuda::backend_scratch_bytes(gpu_.multiprocessors, largest);
   }
 
   void reserve(std::size_t bytes, const LargestShapes& largest) override {
-    const std::size_t scratch = scratch_bytes(largest) - ids_bytes(largest.tokens);
     memory_.reserve(bytes + scratch_bytes(largest));
-    scratch_ = memory_.allocate(scratch);
-    ids_ = memory_.allocate(ids_bytes(largest.tokens));
+    scratch_ = memory_.allocate(cuda::operation_scratch_bytes(gpu_.multiprocessors, largest));
+    ids_ = memory_.allocate(cuda::ids_bytes(largest.tokens));
     reserved_ = true;
   }
 
@@ -111,7 +106,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
       normalize(normed, x, *norm);
       x = normed;
     }
-    scratch += float_bytes(x.rows, x.cols);
+    scratch += cuda::normed_bytes(x.rows, x.cols);
     for (std::size_t i = 0; i < ys.size(); ++i)
       linear(ys[i], group.members[i], group.perm, x, Store::replace, scratch);
   }
@@ -133,17 +128,17 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
                                 .head_dim = shape.head_dim};
     const std::int64_t visible = recording_ ? std::min(recorded_visible_, cache.capacity) : first + q.rows;
     cuda::attention(gpu_, out, q, cache, position(first), visible, shape,
-                    scratch_of(cuda::attention_scratch_bytes(gpu_, largest)));
+                    scratch_of(cuda::attention_scratch_bytes(gpu_.multiprocessors, largest)));
   }
 
   void swiglu(Matrix h, Matrix gate, Matrix up) override { cuda::swiglu(gpu_, h, gate, up); }
   void gelu(Matrix h, Matrix x) override { cuda::gelu(gpu_, h, x); }
 
   std::vector<TokenLogit> largest(Matrix logits, std::int64_t count) override {
-    std::byte* scratch = scratch_of(cuda::largest_scratch_bytes(logits.cols) + candidates_bytes());
+    std::byte* scratch = scratch_of(cuda::candidates_bytes() + cuda::largest_scratch_bytes(logits.cols));
     auto* ids = reinterpret_cast<std::int32_t*>(scratch);
     auto* values = reinterpret_cast<float*>(ids + kMostCandidates);
-    cuda::largest(gpu_, ids, values, logits, count, scratch + candidates_bytes());
+    cuda::largest(gpu_, ids, values, logits, count, scratch + cuda::candidates_bytes());
     struct {
       std::array<std::int32_t, kMostCandidates> ids;
       std::array<float, kMostCandidates> values;
@@ -171,16 +166,9 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   }
 
  private:
-  static std::size_t candidates_bytes() {
-    return cuda::aligned(kMostCandidates * (sizeof(std::int32_t) + sizeof(float)));
-  }
-  static std::size_t ids_bytes(std::int64_t tokens) {
-    return cuda::aligned(static_cast<std::size_t>(tokens) * sizeof(std::int32_t));
-  }
   // Of a product: its normed input, and what kernels need.
   std::size_t linear_scratch(std::int64_t tokens, std::int64_t n) const {
-    return float_bytes(tokens, n) +
-           cuda::spqr_linear_scratch_bytes(gpu_, {.tokens = tokens, .in_features = n});
+    return cuda::normed_bytes(tokens, n) + cuda::spqr_linear_scratch_bytes(gpu_.multiprocessors, tokens, n);
   }
 
   void linear(Matrix y, const Linear& weight, std::span<const std::uint32_t> perm, Matrix x, Store store,

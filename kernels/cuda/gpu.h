@@ -9,7 +9,6 @@
 namespace spqr::cuda {
 
 inline constexpr int kWarpLanes = 32;
-inline constexpr std::int64_t kCounters = 16384;
 
 struct Gpu {
   cudaStream_t stream = nullptr;
@@ -17,7 +16,7 @@ struct Gpu {
   int compute_capability = 0;    // 10 major + minor: 75, 80, ..., 120
   std::size_t shared_bytes = 0;  // that a block may have at most
   std::uint32_t* counters =
-      nullptr;  // kCounters in device memory, 0 whenever no kernel runs: who counts, resets
+      nullptr;  // kCounters (scratch_sizes.h) in device memory, 0 whenever no kernel runs: who counts, resets
 };
 
 // Position of a call's first token in the sequence: *base + offset. `base` is in device memory, so that a

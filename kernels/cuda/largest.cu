@@ -11,16 +11,18 @@
 #include "kernels/cuda/device/shared_memory.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/scratch_sizes.h"
 
 namespace spqr::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kChunk = 2048;
+constexpr int kChunk = kLargestChunk;
 constexpr std::uint32_t kSign = 0x80000000U;
 
 // The logits' order in the high half, ~id in the low half. Less than all: 0.
 using Key = unsigned long long;
+static_assert(sizeof(Key) == sizeof(std::uint64_t));  // of largest_scratch_bytes()
 
 __device__ __forceinline__ Key key_of(float value, std::uint32_t id) {
   std::uint32_t order = ~0U;  // NaN
@@ -120,13 +122,6 @@ __global__ void __launch_bounds__(kThreads) largest_kernel(Sink to, Source from,
 }
 
 }  // namespace
-
-std::size_t largest_scratch_bytes(std::int64_t n) {
-  // What two rounds keep: one reads while the other is written.
-  const std::int64_t first = ceil_div(n, kChunk) * Backend::kMostCandidates;
-  const std::int64_t second = ceil_div(first, kChunk) * Backend::kMostCandidates;
-  return static_cast<std::size_t>(first + second) * sizeof(Key);
-}
 
 void largest(const Gpu& gpu, std::int32_t* ids, float* values, Matrix logits, std::int64_t count,
              void* scratch) {

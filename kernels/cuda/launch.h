@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/scratch_sizes.h"
 
 namespace spqr::cuda {
 
@@ -17,10 +18,6 @@ struct LaunchShape {
   std::size_t shared_bytes =
       0;  // shared_memory<T>() of every block; more than 48 KB is asked for where it is needed
 };
-
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Queues kernel(arguments...) in gpu.stream. `name` stands in errors and in what the emulation reports.
 template <typename... Parameters, typename... Arguments>

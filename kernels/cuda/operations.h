@@ -1,7 +1,7 @@
 // Launchers of the operations of kernels/backend.h on a GPU, one file each; shapes are those of backend.h.
 // All pointers are of device memory unless a comment says otherwise; norms, weights and ropes have been
-// placed. Launchers queue work in gpu.stream and return. None uses atomics on floats: the same arguments give
-// the same bits.
+// placed; `scratch` is as large as scratch_sizes.h says. Launchers queue work in gpu.stream and return. None
+// uses atomics on floats: the same arguments give the same bits.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,6 @@ void rope_append(const Gpu& gpu, Matrix q, Matrix k, Matrix v, const Rope& rope,
 // by: where first.base is null it is first.offset + tokens.
 void attention(const Gpu& gpu, Matrix out, Matrix q, const KvLayer& cache, Position first,
                std::int64_t visible, const AttentionShape& shape, void* scratch);
-std::size_t attention_scratch_bytes(const Gpu& gpu, const LargestShapes& largest);
 
 void swiglu(const Gpu& gpu, Matrix h, Matrix gate, Matrix up);
 void gelu(const Gpu& gpu, Matrix h, Matrix x);
@@ -41,12 +40,10 @@ void dense_linear(const Gpu& gpu, Matrix y, const Linear& weight, Matrix x, Stor
 // x[t][perm[j]]; perm may be empty. Few tokens: spqr_matvec; more: spqr_matmul.
 void spqr_linear(const Gpu& gpu, Matrix y, const Linear& weight, std::span<const std::uint32_t> perm,
                  Matrix x, Store store, ActivationType activations, void* scratch);
-std::size_t spqr_linear_scratch_bytes(const Gpu& gpu, const LargestShapes& largest);
 
 // The `count` largest of logits (1, n), largest first, of equal ones the one with the smaller id; NaN counts
 // as larger than all. ids (count), values (count). 1 <= count <= min(n, Backend::kMostCandidates).
 void largest(const Gpu& gpu, std::int32_t* ids, float* values, Matrix logits, std::int64_t count,
              void* scratch);
-std::size_t largest_scratch_bytes(std::int64_t n);
 
 }  // namespace spqr::cuda

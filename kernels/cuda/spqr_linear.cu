@@ -1,7 +1,6 @@
 // y (+)= W x' + b for a packed weight: which kernel it is.
-#include <algorithm>
-
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "kernels/cuda/spqr_operations.h"
 
 namespace spqr::cuda {
@@ -20,12 +19,6 @@ void spqr_linear(const Gpu& gpu, Matrix y, const Linear& weight, std::span<const
   } else {
     spqr_matmul(gpu, product, activations, bytes);
   }
-}
-
-std::size_t spqr_linear_scratch_bytes(const Gpu& gpu, const LargestShapes& largest) {
-  const std::size_t few = matvec_scratch_bytes(gpu);
-  if (largest.tokens <= kMatvecTokens) return few;
-  return std::max(few, matmul_scratch_bytes(largest.tokens, largest.in_features));
 }
 
 }  // namespace spqr::cuda

@@ -91,13 +91,6 @@ MatmulInput matmul_input(std::byte* scratch, std::int64_t tokens, std::int64_t n
   return input;
 }
 
-std::size_t matmul_scratch_bytes(std::int64_t tokens, std::int64_t n) {
-  const std::int64_t padded = round_up(std::min(tokens, kMatmulTokens), kMatmulTileTokens);
-  const std::int64_t value_bytes = sizeof(float) + 2 * sizeof(std::uint16_t);
-  return static_cast<std::size_t>(padded *
-                                  (round_up(n, kColumns) * value_bytes + 2 * std::int64_t{sizeof(float)}));
-}
-
 void prepare_matmul_input(const Gpu& gpu, const SpqrCall& call, std::int32_t n, const MatmulInput& input) {
   const auto tokens = static_cast<unsigned>(input.tokens);
   launch(gpu, "spqr_matmul, scales", matmul_scales, {dim3(tokens), dim3(kThreads), kWarps * sizeof(float)},

@@ -36,8 +36,6 @@ namespace {
 constexpr int kMostWarps = 8;
 constexpr int kRows = SpqrDeviceLayout::kStripRows;
 constexpr int kPanelPairs = SpqrDeviceLayout::kPanelColumns / 2;
-// Blocks per multiprocessor that strips are split for, at most.
-constexpr int kBlocksWanted = 2;
 
 // A counter for every strip, and the shares of blocks.   (strips, splits, tokens, 64)
 struct Shares {
@@ -332,22 +330,13 @@ void launch_for(const Gpu& gpu, const SpqrOperand& w, const SpqrCall& call, cons
          shape, w, call, shares);
 }
 
-// Blocks of all split strips together are no more than this, and so are strips that are split.
-std::size_t most_blocks(const Gpu& gpu) {
-  return std::min<std::size_t>(kBlocksWanted * static_cast<std::size_t>(gpu.multiprocessors), kCounters);
-}
-
 }  // namespace
-
-std::size_t matvec_scratch_bytes(const Gpu& gpu) {
-  return most_blocks(gpu) * kMatvecTokens * kRows * sizeof(float);
-}
 
 void spqr_matvec(const Gpu& gpu, const SpqrProduct& product, std::byte* scratch) {
   const SpqrOperand w = operand_of(product.w);
   const SpqrCall call = call_of(product, 0, product.x.rows);
   const int warps = std::min(kMostWarps, w.layout.panels);
-  const int fit = static_cast<int>(most_blocks(gpu)) / w.layout.strips;
+  const int fit = static_cast<int>(matvec_most_blocks(gpu.multiprocessors)) / w.layout.strips;
   const int splits = std::max(1, std::min(fit, w.layout.panels / warps));
   const Shares shares = {gpu.counters, reinterpret_cast<float*>(scratch)};
   if (call.tokens == 1) return launch_for<1>(gpu, w, call, shares, splits, warps);

@@ -9,6 +9,7 @@
 #include "kernels/activation_type.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "kernels/spqr_matrix.h"
 
 namespace spqr::cuda {
@@ -33,16 +34,10 @@ struct SpqrProduct {
   Store store;
 };
 
-// 1 .. kMatvecTokens tokens, in f32. scratch: its first matvec_zero_bytes have been zero before the first
-// call with it, and no other operation writes there.
-inline constexpr std::int64_t kMatvecTokens = 8;
+// 1 .. kMatvecTokens tokens, in f32.
 void spqr_matvec(const Gpu& gpu, const SpqrProduct& product, std::byte* scratch);
-std::size_t matvec_zero_bytes(const Gpu& gpu);
-std::size_t matvec_scratch_bytes(const Gpu& gpu);
 
 // Any number of tokens. scratch: for the kMatmulTokens or fewer that are worked on at a time.
-inline constexpr std::int64_t kMatmulTokens = 256;
 void spqr_matmul(const Gpu& gpu, const SpqrProduct& product, ActivationType activations, std::byte* scratch);
-std::size_t matmul_scratch_bytes(std::int64_t tokens, std::int64_t n);
 
 }  // namespace spqr::cuda

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "kernels/spqr_matrix.h"
 
 namespace spqr::cuda {
@@ -16,7 +17,7 @@ namespace spqr::cuda {
 class Uploader {
  public:
   // Bytes that go to the device at once; copy_packed() needs so many of device memory beside the destination.
-  static constexpr std::size_t kPieceBytes = std::size_t{8} << 20U;
+  static constexpr std::size_t kPieceBytes = kUploadPieceBytes;
 
   // uploaded: told of the bytes that have been sent since the beginning; may be empty.
   Uploader(const Gpu& gpu, std::function<void(std::size_t bytes)> uploaded);

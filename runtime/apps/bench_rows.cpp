@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/isa.h"
 #include "kernels/threads.h"
+#include "runtime/memory_plan.h"
 
 namespace spqr {
 namespace {

@@ -16,7 +16,7 @@ std::vector<float> attend(const cuda::Gpu& gpu, Backend& backend, const Attentio
   const AttentionOperands operands(backend, c, values);
   const LargestShapes largest{
       .tokens = c.tokens, .heads = c.heads, .heads_per_kv = c.heads / c.kv_heads, .head_dim = c.head_dim};
-  const Buffer scratch = backend.allocate(cuda::attention_scratch_bytes(gpu, largest));
+  const Buffer scratch = backend.allocate(cuda::attention_scratch_bytes(gpu.multiprocessors, largest));
   const Buffer position = backend.allocate(sizeof base);
   backend.upload(position.data(), &base, sizeof base);
   backend.synchronize();

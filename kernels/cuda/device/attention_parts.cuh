@@ -13,6 +13,7 @@
 #include "kernels/cuda/cuda_api.h"
 #include "kernels/cuda/device/cache_load.cuh"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/scratch_sizes.h"
 
 namespace spqr::cuda {
 
@@ -106,14 +107,11 @@ inline dim3 attention_grid(const AttentionArguments& a, int tile_rows) {
   return {static_cast<unsigned>(tiles), static_cast<unsigned>(a.splits), static_cast<unsigned>(kv_heads)};
 }
 
-// Launchers, and the query rows of a tile for a kv head that has `rows`. head_dim is at most kMostHeadDim.
+// Launchers. head_dim is at most kMostHeadDim.
 inline constexpr int kMostHeadDim = 256;
 void attention_few(const Gpu& gpu, const AttentionArguments& a);
-int attention_few_rows(int rows);
 void attention_many(const Gpu& gpu, const AttentionArguments& a);
-int attention_many_rows();
 void attention_many_f16(const Gpu& gpu, const AttentionArguments& a);
-int attention_many_f16_rows();
 bool attention_many_f16_takes(const AttentionArguments& a);
 void attention_combine(const Gpu& gpu, const AttentionArguments& a);
 

@@ -8,8 +8,6 @@
 
 namespace spqr::cuda {
 
-inline constexpr int kMatmulTileTokens = 64;
-
 // Tokens are padded to tiles of 64, columns to panels; what pads is zero. x' is x in the matrix's column
 // order.
 struct MatmulInput {
