@@ -12,6 +12,12 @@
 namespace spqr {
 namespace {
 
+// What the model says of the next token: all logits, or where they stay on a device the largest of them.
+struct Prediction {
+  std::span<const float> logits;
+  std::vector<TokenLogit> largest;
+};
+
 // Everything of one generation that changes from token to token.
 class Generation {
  public:
@@ -45,30 +51,47 @@ class Generation {
   }
 
  private:
-  // Logits after the prompt.
-  std::span<const float> read_prompt(std::span<const std::int32_t> prompt) {
+  Prediction read_prompt(std::span<const std::int32_t> prompt) {
     const Stopwatch watch(result_.prompt_seconds);
     const std::int64_t before = session_.length();
     try {
-      const auto logits = session_.forward(prompt, callbacks_.interrupted);
+      Prediction prediction = predict(prompt);
       result_.prompt_tokens = session_.length() - before;
-      return logits;
+      return prediction;
     } catch (const Interrupted&) {
       result_.prompt_tokens = session_.length() - before;
       throw;
     }
   }
 
-  void decode(std::span<const float> logits) {
+  std::span<const std::int32_t> banned() const {
+    return options_.ignore_eos ? std::span<const std::int32_t>(eos_) : std::span<const std::int32_t>{};
+  }
+
+  // Of what follows `ids`, which become part of the sequence.
+  Prediction predict(std::span<const std::int32_t> ids) {
+    const auto needed = sampler_.candidates_needed(banned().size());
+    if (session_.keeps_logits() && needed) {
+      const std::int64_t count = std::min(*needed, session_.config().vocab_size);
+      if (count <= Backend::kMostCandidates)
+        return {{}, session_.forward_to_largest(ids, count, callbacks_.interrupted)};
+    }
+    return {session_.forward(ids, callbacks_.interrupted), {}};
+  }
+
+  std::int32_t choose(const Prediction& prediction) {
+    return prediction.largest.empty() ? sampler_.sample(prediction.logits, banned())
+                                      : sampler_.sample_largest(prediction.largest, banned());
+  }
+
+  void decode(Prediction prediction) {
     const Stopwatch watch(result_.decode_seconds);
     while (true) {
       if (const auto reason = must_stop()) {
         result_.reason = *reason;
         break;
       }
-      const std::int32_t id =
-          sampler_.sample(logits, options_.ignore_eos ? std::span<const std::int32_t>(eos_)
-                                                      : std::span<const std::int32_t>{});
+      const std::int32_t id = choose(prediction);
       if (is_eos(id)) {
         result_.reason = FinishReason::eos;
         break;
@@ -86,9 +109,9 @@ class Generation {
         }
         session_.rewind(0);
         ++result_.shifts;
-        logits = session_.forward(kept, callbacks_.interrupted);
+        prediction = predict(kept);
       } else {
-        logits = session_.forward(std::span(&id, 1), callbacks_.interrupted);
+        prediction = predict(std::span(&id, 1));
       }
       ++result_.decode_passes;
       result_.decode_cache_tokens += session_.length();

@@ -14,6 +14,11 @@ void require(bool good, const char* option, double value, const char* expected) 
   if (!good) throw std::invalid_argument(fmt::format("{} is {}, expected {}", option, value, expected));
 }
 
+void require_finite(float largest) {
+  if (std::isfinite(largest)) return;
+  throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
+}
+
 }  // namespace
 
 void validate(const SamplerOptions& o) {
@@ -44,15 +49,34 @@ void Sampler::accept(std::int32_t id) {
     recent_.pop_front();
 }
 
-void Sampler::penalize(std::vector<Candidate>& candidates) const {
+bool Sampler::penalizes() const {
+  return options_.repeat_last_n != 0 &&
+         (options_.repeat_penalty != 1 || options_.presence_penalty != 0 || options_.frequency_penalty != 0);
+}
+
+void Sampler::penalize() {
   std::map<std::int32_t, int> counts;
   for (const std::int32_t id : recent_) ++counts[id];
   for (const auto& [id, count] : counts) {
-    if (id < 0 || static_cast<std::size_t>(id) >= candidates.size()) continue;
-    float& logit = candidates[static_cast<std::size_t>(id)].logit;
+    if (id < 0 || static_cast<std::size_t>(id) >= candidates_.size()) continue;
+    float& logit = candidates_[static_cast<std::size_t>(id)].logit;
     logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
     logit -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;
   }
+}
+
+void Sampler::ban(std::span<const std::int32_t> banned) {
+  if (banned.empty()) return;
+  for (TokenLogit& candidate : candidates_) {
+    if (std::ranges::find(banned, candidate.id) != banned.end()) candidate.logit = -INFINITY;
+  }
+}
+
+std::optional<std::int64_t> Sampler::candidates_needed(std::size_t banned) const {
+  if (penalizes()) return std::nullopt;
+  if (options_.temperature == 0) return 1 + static_cast<std::int64_t>(banned);
+  if (options_.top_k <= 0) return std::nullopt;
+  return options_.top_k + static_cast<std::int64_t>(banned);
 }
 
 std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> banned) {
@@ -63,16 +87,23 @@ std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std:
     best = logits[i] > best ? logits[i] : best;
     candidates_.push_back({static_cast<std::int32_t>(i), logits[i]});
   }
-  if (!std::isfinite(best)) {
-    throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
-  }
-  penalize(candidates_);
-  for (const std::int32_t id : banned) {
-    if (id >= 0 && static_cast<std::size_t>(id) < logits.size())
-      candidates_[static_cast<std::size_t>(id)].logit = -INFINITY;
-  }
+  require_finite(best);
+  penalize();
+  ban(banned);
+  return choose();
+}
+
+std::int32_t Sampler::sample_largest(std::span<const TokenLogit> largest,
+                                     std::span<const std::int32_t> banned) {
+  require_finite(largest.front().logit);  // NaN comes first
+  candidates_.assign(largest.begin(), largest.end());
+  ban(banned);
+  return choose();
+}
+
+std::int32_t Sampler::choose() {
   // Ties go to the smaller id, so that the order does not depend on a sort's implementation.
-  const auto better = [](const Candidate& a, const Candidate& b) {
+  const auto better = [](const TokenLogit& a, const TokenLogit& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   };
   if (options_.temperature == 0) return std::min_element(candidates_.begin(), candidates_.end(), better)->id;
@@ -86,7 +117,7 @@ std::int32_t Sampler::sample(std::span<const float> logits, std::span<const std:
   // top-p and min-p look at the probabilities before temperature.
   weights_.clear();
   double total = 0;
-  for (const Candidate& c : candidates_) {
+  for (const TokenLogit& c : candidates_) {
     weights_.push_back(
         std::exp(static_cast<double>(c.logit) - static_cast<double>(candidates_.front().logit)));
     total += weights_.back();

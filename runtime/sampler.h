@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
+
+#include "kernels/backend.h"
 
 namespace spqr {
 
@@ -31,23 +34,27 @@ class Sampler {
   // The order is llama.cpp's: penalties, top-k, top-p, min-p, temperature. `banned` ids are never chosen.
   // Throws std::runtime_error where logits are no numbers.
   std::int32_t sample(std::span<const float> logits, std::span<const std::int32_t> banned = {});
+  // The same choice from the `candidates_needed()` largest of these logits, in the order of Backend::largest,
+  // or more.
+  std::int32_t sample_largest(std::span<const TokenLogit> largest, std::span<const std::int32_t> banned = {});
+  // As many of the largest logits as a choice depends on where so many ids are banned; nothing: on all.
+  std::optional<std::int64_t> candidates_needed(std::size_t banned) const;
   // Tells of a token that is now part of the sequence, chosen here or not: penalties look at it.
   void accept(std::int32_t id);
   // Forgets what accept() was told: another sequence begins.
   void forget() { recent_.clear(); }
 
  private:
-  struct Candidate {
-    std::int32_t id;
-    float logit;
-  };
-  void penalize(std::vector<Candidate>& candidates) const;
-  double uniform();  // [0, 1)
+  bool penalizes() const;
+  void penalize();  // candidates_, which are all there are
+  void ban(std::span<const std::int32_t> banned);
+  std::int32_t choose();  // one of candidates_
+  double uniform();       // [0, 1)
 
   SamplerOptions options_;
   std::mt19937_64 random_;
   std::deque<std::int32_t> recent_;
-  std::vector<Candidate> candidates_;
+  std::vector<TokenLogit> candidates_;
   std::vector<double> weights_;
 };
 
