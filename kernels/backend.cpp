@@ -31,12 +31,16 @@ constexpr std::array kBackends = {Entry{"cuda", make_cuda_backend, cuda_is_prese
 
 }  // namespace
 
+std::string_view fastest_backend() {
+  return cuda_is_real() ? "cuda" : "cpu";
+}
+
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options) {
   if (options.threads < 0) {
     throw std::invalid_argument("threads is " + std::to_string(options.threads) +
                                 ", expected a positive number, or 0 for one per core");
   }
-  if (name == "auto") return cuda_is_real() ? make_cuda_backend(options) : make_cpu_backend(options);
+  if (name == "auto") name = fastest_backend();
   std::string known = "auto";
   for (const Entry& entry : kBackends) {
     if (name == entry.name) return entry.make(options);

@@ -102,6 +102,9 @@ class Backend {
 
   // Bytes that are free of this backend's own memory; nothing: it works in the host's.
   virtual std::optional<std::size_t> free_memory() const { return std::nullopt; }
+  // Bytes per second that reading this memory reaches, measured now; nothing: it works in the host's, or
+  // there is too little to measure with.
+  virtual std::optional<double> read_bandwidth() { return std::nullopt; }
   // A backend that takes the same memory for the same calls of allocate() and place(), and has none and
   // computes nothing: what calls take is known before they are made. Null where free_memory() is nothing.
   virtual std::unique_ptr<CountingBackend> counting() const { return nullptr; }
@@ -192,6 +195,8 @@ struct BackendOptions {
 // "cuda", "cpu" or "reference"; "auto" is the fastest that is present, which an emulated GPU never is. Throws
 // std::invalid_argument for another name, std::runtime_error with the reason where there is no such device.
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendOptions& options);
+// What "auto" is here.
+std::string_view fastest_backend();
 // Names of those that are present here, best first.
 std::vector<std::string> backend_names();
 // All names, present or not.

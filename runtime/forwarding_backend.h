@@ -15,6 +15,7 @@ class ForwardingBackend : public Backend {
     return inner_.scratch_bytes(largest);
   }
   std::optional<std::size_t> free_memory() const override { return inner_.free_memory(); }
+  std::optional<double> read_bandwidth() override { return inner_.read_bandwidth(); }
   std::unique_ptr<CountingBackend> counting() const override { return inner_.counting(); }
   void reserve(std::size_t bytes, const LargestShapes& largest) override { inner_.reserve(bytes, largest); }
   Buffer allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
@@ -52,6 +53,9 @@ class ForwardingBackend : public Backend {
   void gelu(Matrix h, Matrix x) override { inner_.gelu(h, x); }
   std::vector<TokenLogit> largest(Matrix logits, std::int64_t count) override {
     return inner_.largest(logits, count);
+  }
+  void decode(std::int32_t id, std::int64_t first, const std::function<void()>& step) override {
+    inner_.decode(id, first, step);
   }
 
  protected:

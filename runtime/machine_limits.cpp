@@ -62,7 +62,13 @@ double MachineLimits::peak_gflop_per_s(const BackendOptions& options, Products p
   return 2 * static_cast<double>(multiply_adds) / seconds / 1e9;
 }
 
-MachineRates MachineLimits::measure(const BackendOptions& options, Products products) const {
+MachineRates MachineLimits::measure(Backend& backend, const BackendOptions& options,
+                                    Products products) const {
+  if (backend.free_memory()) {
+    const std::optional<double> bytes_per_second = backend.read_bandwidth();
+    if (!bytes_per_second) return {};
+    return {*bytes_per_second / 1e9, std::nullopt};
+  }
   const double read = read_gb_per_s(options.threads);
   return {read, peak_gflop_per_s(options, products)};
 }
@@ -74,14 +80,22 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-MachineRates median(const std::vector<MachineRates>& rates) {
-  std::vector<double> read;
-  std::vector<double> peak;
-  for (const MachineRates& rate : rates) {
-    read.push_back(rate.read_gb_per_s);
-    peak.push_back(rate.peak_gflop_per_s);
+namespace {
+
+std::optional<double> median_of(const std::vector<MachineRates>& rates,
+                                std::optional<double> MachineRates::*rate) {
+  std::vector<double> values;
+  for (const MachineRates& some : rates) {
+    if (some.*rate) values.push_back(*(some.*rate));
   }
-  return {median(read), median(peak)};
+  if (values.empty()) return std::nullopt;
+  return median(values);
+}
+
+}  // namespace
+
+MachineRates median(const std::vector<MachineRates>& rates) {
+  return {median_of(rates, &MachineRates::read_gb_per_s), median_of(rates, &MachineRates::peak_gflop_per_s)};
 }
 
 }  // namespace spqr

@@ -3,6 +3,7 @@
 // all the time.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -10,9 +11,10 @@
 
 namespace spqr {
 
+// Nothing where it cannot be measured.
 struct MachineRates {
-  double read_gb_per_s = 0;     // 1e9 bytes per second
-  double peak_gflop_per_s = 0;  // 1e9 additions and multiplications per second
+  std::optional<double> read_gb_per_s;     // 1e9 bytes per second
+  std::optional<double> peak_gflop_per_s;  // 1e9 additions and multiplications per second
 };
 
 // Which products the peak is of: what packed weights are multiplied with where activations are automatic, or
@@ -28,14 +30,14 @@ class MachineLimits {
   double read_gb_per_s(int threads) const;
   // About 5 ms of nothing but products on all threads, with the kernels of options.isa.
   double peak_gflop_per_s(const BackendOptions& options, Products products) const;
-  // Both.
-  MachineRates measure(const BackendOptions& options, Products products) const;
+  // Of what `backend`, made with `options`, runs on: both of the host, or how fast its own memory is read.
+  MachineRates measure(Backend& backend, const BackendOptions& options, Products products) const;
 
  private:
   HostMemory memory_;
 };
 
-// Of each rate; zeros where there are none.
+// Of each rate, of those that there are.
 MachineRates median(const std::vector<MachineRates>& rates);
 double median(std::vector<double> values);
 

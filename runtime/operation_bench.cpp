@@ -62,6 +62,7 @@ class Caller {
 
   // Seconds of one call, the mean of so many.
   double time(std::int64_t calls) {
+    backend_.synchronize();
     double seconds = 0;
     {
       const Stopwatch watch(seconds);
@@ -71,15 +72,15 @@ class Caller {
     return seconds / static_cast<double>(calls);
   }
 
-  // Calls that take long enough to be timed, warmed up.
+  // Calls that take long enough to be timed, warmed up. Many calls are queued faster than one is waited for.
   std::int64_t enough() {
-    double seconds = 0;
-    std::int64_t calls = 0;
-    while (seconds < kRepetitionSeconds) {
-      seconds += time(1);
-      ++calls;
+    constexpr std::int64_t kMostTimes = 10;
+    for (std::int64_t calls = 1;;) {
+      const double seconds = time(calls) * static_cast<double>(calls);
+      if (seconds >= kRepetitionSeconds) return calls;
+      const double times = 1.2 * kRepetitionSeconds / std::max(seconds, 1e-9);
+      calls *= std::clamp<std::int64_t>(std::llround(times), 2, kMostTimes);
     }
-    return std::max<std::int64_t>(1, std::llround(static_cast<double>(calls) * kRepetitionSeconds / seconds));
   }
 
  private:
@@ -127,7 +128,7 @@ std::size_t operation_bytes(const OperationCase& what, const Backend& backend) {
       .heads_per_kv = what.kv_heads > 0 ? what.heads / what.kv_heads : 0,
       .head_dim = what.head_dim,
   };
-  return (attention ? attention_operand_bytes(what) : product_operand_bytes(what)) +
+  return (attention ? attention_operand_bytes(what, backend) : product_operand_bytes(what, backend)) +
          static_cast<std::size_t>(rows) + backend.scratch_bytes(largest);
 }
 
@@ -141,7 +142,7 @@ void require_memory(const OperationCase& what, const Backend& backend, std::size
 
 OperationResult run_operation(const OperationCase& what, Backend& backend, const BackendOptions& options,
                               std::int64_t repetitions, const MachineLimits& limits, const StopCheck& stop) {
-  require_memory(what, backend, available_memory());
+  require_memory(what, backend, std::min(available_memory(), backend.free_memory().value_or(SIZE_MAX)));
   set_threads(options.threads);  // of what makes the operands
   const std::unique_ptr<TimedOperation> operation = what.operation == Operation::attention
                                                         ? make_timed_attention(what, backend)
@@ -159,7 +160,8 @@ OperationResult run_operation(const OperationCase& what, Backend& backend, const
   std::vector<MachineRates> rates;
   for (std::int64_t run = 0; run < repetitions; ++run) {
     result.seconds.push_back(caller.time(calls));
-    rates.push_back(limits.measure(options, is_packed(what.operation) ? Products::packed : Products::f32));
+    rates.push_back(
+        limits.measure(backend, options, is_packed(what.operation) ? Products::packed : Products::f32));
   }
   result.limits = median(rates);
   return result;

@@ -53,9 +53,9 @@ struct OperationResult {
 };
 
 // On random values. `backend` was made with `options`. Calls take turns with copies of the weights or the
-// cache, 256 MiB of them or more, so that they come from memory. Throws std::invalid_argument for a format or
-// a shape that there is not, std::runtime_error where memory does not hold it, Interrupted where `stop` says
-// so.
+// cache, 256 MiB of them or more, so that they come from memory and not from caches. Throws
+// std::invalid_argument for a format or a shape that there is not, std::runtime_error where memory does not
+// hold it, Interrupted where `stop` says so.
 OperationResult run_operation(const OperationCase& what, Backend& backend, const BackendOptions& options,
                               std::int64_t repetitions, const MachineLimits& limits, const StopCheck& stop);
 

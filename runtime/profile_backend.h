@@ -37,10 +37,7 @@ class ProfileBackend final : public ForwardingBackend {
                  const AttentionShape& shape) override;
   void swiglu(Matrix h, Matrix gate, Matrix up) override;
   void gelu(Matrix h, Matrix x) override;
-  // Recorded steps cannot be told apart by operation.
-  void decode(std::int32_t id, std::int64_t first, const std::function<void()>& step) override {
-    on_ ? step() : inner().decode(id, first, step);
-  }
+  void decode(std::int32_t id, std::int64_t first, const std::function<void()>& step) override;
 
  private:
   template <typename Operation>

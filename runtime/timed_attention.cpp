@@ -26,7 +26,7 @@ class TimedAttention final : public TimedOperation {
         out_(backend, what.tokens, what.heads * what.head_dim) {
     const std::vector<std::byte> k = random_rows(types_.k);
     const std::vector<std::byte> v = random_rows(types_.v);
-    for (std::int64_t copy = copies_of(k.size() + v.size()); copy > 0; --copy)
+    for (std::int64_t copy = copies_of(k.size() + v.size(), backend); copy > 0; --copy)
       caches_.emplace_back(backend, k, v);
   }
 
@@ -112,13 +112,13 @@ class TimedAttention final : public TimedOperation {
 
 }  // namespace
 
-std::size_t attention_operand_bytes(const OperationCase& what) {
+std::size_t attention_operand_bytes(const OperationCase& what, const Backend& backend) {
   const auto rows = static_cast<std::size_t>(what.kv_heads * (what.depth + what.tokens));
   const auto row_bytes =
       cache_row_bytes(what.cache_types.k, what.head_dim) + cache_row_bytes(what.cache_types.v, what.head_dim);
   const std::size_t original = rows * static_cast<std::size_t>(row_bytes);
   // The reference computes with a copy of its own, made of what it downloads.
-  return original * (2 + static_cast<std::size_t>(copies_of(original)));
+  return original * (2 + static_cast<std::size_t>(copies_of(original, backend)));
 }
 
 std::unique_ptr<TimedOperation> make_timed_attention(const OperationCase& what, Backend& backend) {

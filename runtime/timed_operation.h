@@ -12,12 +12,14 @@
 namespace spqr {
 
 // Copies of an operand of so many bytes: 256 MiB together or more, which no cache holds, unless it is so
-// small that keeping them apart would take longer than what is to be timed.
-inline std::int64_t copies_of(std::size_t bytes) {
+// small that keeping them apart would take longer than what is to be timed; but no more than a quarter of a
+// device's memory.
+inline std::int64_t copies_of(std::size_t bytes, const Backend& backend) {
   constexpr std::size_t kTogether = std::size_t{256} << 20U;
   constexpr std::size_t kMost = 4096;
+  const std::size_t together = std::min(kTogether, backend.free_memory().value_or(SIZE_MAX) / 4);
   return static_cast<std::int64_t>(
-      std::min(kMost, (kTogether + bytes - 1) / std::max<std::size_t>(bytes, 1)));
+      std::clamp<std::size_t>((together + bytes - 1) / std::max<std::size_t>(bytes, 1), 1, kMost));
 }
 
 class TimedOperation {
@@ -39,8 +41,8 @@ std::unique_ptr<TimedOperation> make_timed_product(const OperationCase& what, Ba
 std::unique_ptr<TimedOperation> make_timed_attention(const OperationCase& what, Backend& backend);
 
 // Bytes of weights or of a cache: what they are made of, the original and its copies.
-std::size_t product_operand_bytes(const OperationCase& what);
-std::size_t attention_operand_bytes(const OperationCase& what);
+std::size_t product_operand_bytes(const OperationCase& what, const Backend& backend);
+std::size_t attention_operand_bytes(const OperationCase& what, const Backend& backend);
 
 // Rows of f32 in a backend's memory.
 class BackendRows {

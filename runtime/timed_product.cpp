@@ -50,8 +50,9 @@ class Weights {
 
 class PackedWeights final : public Weights {
  public:
-  explicit PackedWeights(const OperationCase& what)
-      : PackedWeights(pack(random_parts(what.format, what.m, what.n, what.outlier_share, kWeightSeed))) {}
+  PackedWeights(const OperationCase& what, const Backend& backend)
+      : PackedWeights(pack(random_parts(what.format, what.m, what.n, what.outlier_share, kWeightSeed)),
+                      backend) {}
   std::int64_t copies() const override { return copies_; }
   LinearGroup operator[](std::int64_t copy) const override {
     const SpqrMatrix view{format_, m_, n_, factor_, dense_[copy], row_offsets_[copy], col_vals_[copy]};
@@ -59,12 +60,12 @@ class PackedWeights final : public Weights {
   }
 
  private:
-  explicit PackedWeights(const PackedMatrix& matrix)
+  PackedWeights(const PackedMatrix& matrix, const Backend& backend)
       : format_(matrix.format),
         m_(matrix.m),
         n_(matrix.n),
         factor_(matrix.factor),
-        copies_(copies_of(matrix.view().bytes())),
+        copies_(copies_of(matrix.view().bytes(), backend)),
         dense_(matrix.dense, copies_),
         row_offsets_(matrix.row_offsets, copies_),
         col_vals_(matrix.col_vals, copies_) {}
@@ -81,10 +82,10 @@ class PackedWeights final : public Weights {
 
 class DenseWeights final : public Weights {
  public:
-  explicit DenseWeights(const OperationCase& what)
+  DenseWeights(const OperationCase& what, const Backend& backend)
       : m_(what.m),
         n_(what.n),
-        copies_(copies_of(2 * static_cast<std::size_t>(m_ * n_))),
+        copies_(copies_of(2 * static_cast<std::size_t>(m_ * n_), backend)),
         values_(random_values(m_, n_), copies_) {}
   std::int64_t copies() const override { return copies_; }
   LinearGroup operator[](std::int64_t copy) const override {
@@ -111,16 +112,16 @@ class DenseWeights final : public Weights {
   Copies<std::uint16_t> values_;
 };
 
-std::unique_ptr<Weights> make_weights(const OperationCase& what) {
-  if (is_packed(what.operation)) return std::make_unique<PackedWeights>(what);
-  return std::make_unique<DenseWeights>(what);
+std::unique_ptr<Weights> make_weights(const OperationCase& what, const Backend& backend) {
+  if (is_packed(what.operation)) return std::make_unique<PackedWeights>(what, backend);
+  return std::make_unique<DenseWeights>(what, backend);
 }
 
 class TimedProduct final : public TimedOperation {
  public:
   TimedProduct(const OperationCase& what, Backend& backend)
       : backend_(backend),
-        weights_(make_weights(what)),
+        weights_(make_weights(what, backend)),
         x_(backend, what.tokens, what.n, kInputSeed),
         y_(backend, what.tokens, what.m) {
     for (std::int64_t copy = 0; copy < weights_->copies(); ++copy)
@@ -170,11 +171,11 @@ class TimedProduct final : public TimedOperation {
 
 }  // namespace
 
-std::size_t product_operand_bytes(const OperationCase& what) {
+std::size_t product_operand_bytes(const OperationCase& what, const Backend& backend) {
   const auto weights = static_cast<std::size_t>(what.m) * static_cast<std::size_t>(what.n);
   if (!is_packed(what.operation)) {
     const std::size_t original = sizeof(std::uint16_t) * weights;
-    return original * (1 + static_cast<std::size_t>(copies_of(original)));
+    return original * (1 + static_cast<std::size_t>(copies_of(original, backend)));
   }
   validate(what.format);
   const auto outliers = static_cast<std::size_t>(what.outlier_share * static_cast<double>(weights));
@@ -185,7 +186,7 @@ std::size_t product_operand_bytes(const OperationCase& what) {
   // in arrays that grew.
   const auto statistics = static_cast<std::size_t>(2 * what.m * what.format.groups(what.n));
   const std::size_t parts = weights + statistics * sizeof(float) + 2 * outliers * (2 + sizeof(float));
-  return parts + original * (1 + static_cast<std::size_t>(copies_of(original)));
+  return parts + original * (1 + static_cast<std::size_t>(copies_of(original, backend)));
 }
 
 std::unique_ptr<TimedOperation> make_timed_product(const OperationCase& what, Backend& backend) {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "kernels/cuda/bandwidth.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/counting_backend.h"
 #include "kernels/cuda/device.h"
@@ -44,6 +45,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   std::string_view name() const override { return "cuda"; }
 
   std::optional<std::size_t> free_memory() const override { return cuda::free_device_memory(); }
+  std::optional<double> read_bandwidth() override { return cuda::read_bandwidth(gpu_); }
   std::unique_ptr<CountingBackend> counting() const override {
     return cuda::make_counting_backend(gpu_.multiprocessors);
   }

@@ -50,6 +50,7 @@ Device::Device() {
   gpu_.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
   gpu_.compute_capability = compute_capability();
   gpu_.shared_bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  gpu_.cache_bytes = static_cast<std::size_t>(attribute(cudaDevAttrL2CacheSize));
   check(cudaStreamCreateWithFlags(&gpu_.stream, cudaStreamNonBlocking), "making a stream");
 }
 

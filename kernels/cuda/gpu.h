@@ -15,6 +15,7 @@ struct Gpu {
   int multiprocessors = 1;
   int compute_capability = 0;    // 10 major + minor: 75, 80, ..., 120
   std::size_t shared_bytes = 0;  // that a block may have at most
+  std::size_t cache_bytes = 0;   // of the L2 cache
   std::uint32_t* counters =
       nullptr;  // kCounters (scratch_sizes.h) in device memory, 0 whenever no kernel runs: who counts, resets
 };

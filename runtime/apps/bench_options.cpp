@@ -198,10 +198,11 @@ class RequestReader {
 
   // What the backend does not do with an option is not said of the row, nor is it what limits are of.
   static SessionOptions as_it_runs(SessionOptions options) {
+    if (options.backend == "auto") options.backend = fastest_backend();
     const Isa isa = isa_of(options.isa);
-    const bool reference = options.backend == "reference";
-    if (reference) options.threads = 1;
-    if (reference || kernel_tables(isa).strips.multiply_int16 == nullptr)
+    if (options.backend == "reference") options.threads = 1;
+    if (options.backend == "reference" ||
+        (options.backend == "cpu" && kernel_tables(isa).strips.multiply_int16 == nullptr))
       options.activations = ActivationType::f32;
     return options;
   }

@@ -33,7 +33,7 @@ int threads_of(const SessionOptions& options) {
 
 void add_backend(BenchRow& row, const SessionOptions& options) {
   row["n_threads"] = threads_of(options);
-  row["isa"] = options.backend == "reference" ? BenchRow() : BenchRow(name_of(isa_of(options.isa)));
+  row["isa"] = options.backend == "cpu" ? BenchRow(name_of(isa_of(options.isa))) : BenchRow();
   row["activations"] = name_of(options.activations);
 }
 
@@ -54,6 +54,13 @@ void add_times(BenchRow& row, const std::vector<double>& seconds, std::int64_t t
   row["samples_ts"] = rates;
 }
 
+// A limit, and the share of it that `reached` is; null where it is not known.
+void add_limit(BenchRow& row, const char* limit_key, const char* share_key, double reached,
+               const std::optional<double>& limit) {
+  row[limit_key] = limit ? BenchRow(*limit) : BenchRow();
+  row[share_key] = limit ? BenchRow(reached / *limit) : BenchRow();
+}
+
 // Rates of a row whose times are there, beside the machine's.
 void add_rates(BenchRow& row, const Work& work, const MachineRates& limits, std::int64_t tokens) {
   const double per_second = row["avg_ts"].get<double>() / static_cast<double>(tokens);
@@ -63,11 +70,9 @@ void add_rates(BenchRow& row, const Work& work, const MachineRates& limits, std:
   row["weight_bytes_per_token"] = static_cast<std::int64_t>(work.weight_bytes / static_cast<double>(tokens));
   row["flop_per_token"] = static_cast<std::int64_t>(work.flop / static_cast<double>(tokens));
   row["gb_per_s"] = gb;
-  row["read_bandwidth_gb_per_s"] = limits.read_gb_per_s;
-  row["share_of_read_bandwidth"] = gb / limits.read_gb_per_s;
+  add_limit(row, "read_bandwidth_gb_per_s", "share_of_read_bandwidth", gb, limits.read_gb_per_s);
   row["gflop_per_s"] = gflop;
-  row["peak_gflop_per_s"] = limits.peak_gflop_per_s;
-  row["share_of_peak"] = gflop / limits.peak_gflop_per_s;
+  add_limit(row, "peak_gflop_per_s", "share_of_peak", gflop, limits.peak_gflop_per_s);
 }
 
 std::string test_name(const BenchRow& row) {
@@ -92,9 +97,10 @@ BenchColumn rate_column(std::string title, const char* key) {
   return {std::move(title), [key](const BenchRow& row) { return fmt::format("{:.2f}", number(row, key)); }};
 }
 
-// A value, and what the same minute's limit of it is.
+// A value, and what the same minute's limit of it is; nothing where that is not known.
 BenchColumn limit_column(std::string title, const char* share, const char* limit) {
   return {std::move(title), [share, limit](const BenchRow& row) {
+            if (row.at(limit).is_null()) return std::string();
             return fmt::format("{:.0f} % of {:.1f}", 100 * number(row, share), number(row, limit));
           }};
 }
@@ -123,10 +129,9 @@ void add_varying(std::vector<BenchColumn>& columns, const BenchRequest& request,
   }
 }
 
-// Of an instruction set, which `reference` has none of.
+// Of an instruction set, which only the cpu backend has.
 bool uses_isa(const BenchRequest& request) {
-  return std::ranges::any_of(request.sessions,
-                             [](const SessionOptions& on) { return on.backend != "reference"; });
+  return std::ranges::any_of(request.sessions, [](const SessionOptions& on) { return on.backend == "cpu"; });
 }
 
 }  // namespace

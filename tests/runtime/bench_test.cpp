@@ -4,6 +4,7 @@
 #include "kernels/cpu/kernel_tables.h"
 #include "runtime/bench.h"
 #include "runtime/operation_bench.h"
+#include "runtime/timed_operation.h"
 #include "tests/models/files.h"
 #include "tests/runtime/small_models.h"
 
@@ -77,6 +78,46 @@ TEST_CASE("a bench runs tests of any depth in one session") {
   CHECK_THROWS_WITH(bench.run({8, 0, 25}, 1, limits, {}),
                     "a test of 33 tokens does not fit the context of 32");
   CHECK_THROWS_AS(bench.run({8, 0, 0}, 1, limits, [] { return true; }), Interrupted);
+}
+
+// Memory of its own, which is read as fast as is said.
+class OtherMemory final : public ForwardingBackend {
+ public:
+  OtherMemory(Backend& inner, std::optional<double> bandwidth)
+      : ForwardingBackend(inner), bandwidth_(bandwidth) {}
+  std::optional<std::size_t> free_memory() const override { return std::size_t{1} << 20U; }
+  std::optional<double> read_bandwidth() override { return bandwidth_; }
+
+ private:
+  std::optional<double> bandwidth_;
+};
+
+TEST_CASE("limits are of the memory that the backend works in") {
+  const MachineLimits limits;
+  const BackendOptions options{.threads = 2};
+  const std::unique_ptr<Backend> host = make_backend("cpu", options);
+  CHECK(limits.measure(*host, options, Products::f32).peak_gflop_per_s > 0);
+  OtherMemory measured(*host, 3e12);
+  const MachineRates rates = limits.measure(measured, options, Products::f32);
+  CHECK(rates.read_gb_per_s == 3e3);
+  CHECK(!rates.peak_gflop_per_s);
+  OtherMemory full(*host, std::nullopt);
+  const MachineRates none = limits.measure(full, options, Products::f32);
+  CHECK(!none.read_gb_per_s);
+  const MachineRates of_all = median({rates, none, MachineRates{5e3, 1.0}, MachineRates{1e3, 3.0}});
+  CHECK(of_all.read_gb_per_s == 3e3);
+  CHECK(of_all.peak_gflop_per_s == 3.0);
+  for (const std::string& name : backend_names()) {
+    if (name == "cuda") CHECK(make_backend(name, {})->read_bandwidth() > 0);
+  }
+}
+
+TEST_CASE("copies of operands fit a quarter of a device's memory") {
+  const std::unique_ptr<Backend> host = make_backend("cpu", {});
+  CHECK(copies_of(std::size_t{1} << 20U, *host) == 256);
+  const OtherMemory small(*host, std::nullopt);
+  CHECK(copies_of(std::size_t{1} << 16U, small) == 4);
+  CHECK(copies_of(std::size_t{1} << 20U, small) == 1);
 }
 
 TEST_CASE("peaks count their multiply-adds") {

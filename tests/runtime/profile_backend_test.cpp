@@ -74,6 +74,33 @@ TEST_CASE("a profile has every operation, norms apart from the linears that read
   CHECK(profiling.stop().empty());
 }
 
+// One that counts the steps it is given.
+class StepCounter final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void decode(std::int32_t id, std::int64_t first, const std::function<void()>& step) override {
+    ++steps;
+    inner().decode(id, first, step);
+  }
+  int steps = 0;
+};
+
+TEST_CASE("steps go to the inner backend, which may run its record of them, unless they are profiled") {
+  const std::unique_ptr<Backend> reference = make_backend("reference", {});
+  auto owned = std::make_unique<StepCounter>(*reference);
+  const StepCounter& counter = *owned;
+  ProfileBackend profiling(std::move(owned));
+  int run = 0;
+  profiling.decode(1, 0, [&] { ++run; });
+  CHECK(counter.steps == 1);
+  CHECK(run == 1);
+  profiling.start();
+  profiling.decode(1, 1, [&] { ++run; });
+  profiling.stop();
+  CHECK(counter.steps == 1);
+  CHECK(run == 2);
+}
+
 // An inner backend some of whose operations take as long as is said.
 class SlowBackend final : public ForwardingBackend {
  public:
