@@ -81,7 +81,7 @@ BenchResult Bench::run(const BenchTest& test, std::int64_t repetitions, const Ma
     const double seconds = run_once(test, stop);
     if (run < 0) continue;
     result.seconds.push_back(seconds);
-    rates.push_back(limits.measure(*profiler_, backend, Products::packed));
+    rates.push_back(limits.measure(*profilers_.back(), backend, Products::packed));
   }
   result.limits = median(rates);
   result.work = work_of(session_, test, options_.batch);

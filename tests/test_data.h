@@ -1,4 +1,4 @@
-// Data that may not be redistributed: found through the environment variable SPQR_TEST_DATA.
+// Where tests find their data.
 #pragma once
 
 #include <cstdlib>
@@ -9,7 +9,15 @@
 
 namespace spqr {
 
-// Path of `relative` under SPQR_TEST_DATA; without it, prints "skipped: ..." and returns nullopt.
+// The folder tests/fixtures, or what stands for it where the environment variable SPQR_FIXTURES says so:
+// tests may run on a machine that they were not built on.
+inline std::filesystem::path fixtures() {
+  const char* elsewhere = std::getenv("SPQR_FIXTURES");
+  return elsewhere != nullptr ? elsewhere : SPQR_FIXTURES;
+}
+
+// Data that may not be redistributed: path of `relative` under SPQR_TEST_DATA; without it, prints "skipped:
+// ..." and returns nullopt.
 inline std::optional<std::filesystem::path> test_data(const std::string& relative) {
   const char* root = std::getenv("SPQR_TEST_DATA");
   if (root != nullptr && std::filesystem::exists(std::filesystem::path(root) / relative)) {

@@ -5,6 +5,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/scratch_sizes.h"
 #include "tests/kernels/attention_cases.h"
 
 namespace spqr {

@@ -27,7 +27,7 @@ void check_largest(const std::string& what, const std::vector<float>& logits) {
   for (const std::int64_t count : {1, 2, 40, 128}) {
     if (count > n) continue;
     const std::vector<std::int32_t> expected = largest_ids(logits, count);
-    for (const std::string& name : backend_names()) {
+    for (const std::string& name : tested_backends()) {
       INFO(name, ", ", what, ", ", count, " of ", n);
       const auto backend = make_backend(name, {.threads = 1});
       const Activations row(*backend, 1, n, logits);

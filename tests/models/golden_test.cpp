@@ -18,7 +18,9 @@
 #include "models/kv_cache.h"
 #include "models/model.h"
 #include "models/safetensors.h"
+#include "tests/backends.h"
 #include "tests/models/files.h"
+#include "tests/test_data.h"
 
 namespace spqr {
 namespace {
@@ -36,7 +38,7 @@ struct Golden {
 };
 
 Golden read_golden(const std::string& name) {
-  const std::filesystem::path directory = std::filesystem::path(SPQR_FIXTURES) / "golden" / name;
+  const std::filesystem::path directory = fixtures() / "golden" / name;
   Golden golden;
   golden.name = name;
   golden.checkpoint = open_checkpoint(directory, {});
@@ -173,7 +175,7 @@ double tolerance_of(const std::string& backend) {
 TEST_CASE("logits, perplexity and greedy tokens are those of transformers") {
   for (const std::string& name : kModels) {
     const Golden golden = read_golden(name);
-    for (const std::string& backend : backend_names()) {
+    for (const std::string& backend : tested_backends()) {
       const Setting setting{.backend = backend};
       for (const std::int64_t piece : {kWhole, std::int64_t{17}, std::int64_t{1}}) {
         const std::vector<float> logits = logits_of(golden, setting, piece);
@@ -205,7 +207,7 @@ TEST_CASE("logits agree on every instruction set") {
 TEST_CASE("16-bit weights and caches") {
   for (const std::string& name : kModels) {
     const Golden golden = read_golden(name);
-    for (const std::string& backend : backend_names()) {
+    for (const std::string& backend : tested_backends()) {
       CAPTURE(name);
       CAPTURE(backend);
       // The checkpoints are f16, so f16 weights are the same numbers.
