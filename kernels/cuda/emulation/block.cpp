@@ -23,14 +23,13 @@ constexpr std::size_t kSharedAlignment = 128;
 constexpr std::byte kRedZoneByte{0xC3};
 constexpr std::byte kUninitialized{0xFF};  // NaN as f16 and as f32
 
-bool same(const std::source_location& a, const std::source_location& b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+bool same(Place a, Place b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-std::string to_string(const std::source_location& where) {
-  const std::string_view path = where.file_name();
-  return std::string(path.substr(path.rfind('/') + 1)) + ":" + std::to_string(where.line());
+std::string to_string(Place where) {
+  const std::string_view path = where.file;
+  return std::string(path.substr(path.rfind('/') + 1)) + ":" + std::to_string(where.line);
 }
 
 unsigned lowest(unsigned lanes) {
@@ -167,6 +166,7 @@ void Block::start(unsigned number) {
   const unsigned stack = free_stacks_.back();
   free_stacks_.pop_back();
   stack_of_[number] = stack;
+  stacks_.forget_frames(stack);
   contexts_[number] = boost::context::detail::make_fcontext(stacks_.top(stack), Stacks::usable_bytes(stack),
                                                             FiberEntry::enter);
   Warp& warp = warps_[number / kLanes];
@@ -230,8 +230,7 @@ void Block::fail(const std::string& what) {
 
 // ---- waiting for each other
 
-void Block::collective(const Collective& what, unsigned mask, void* payload,
-                       const std::source_location& where) {
+void Block::collective(const Collective& what, unsigned mask, void* payload, Place where) {
   Warp& warp = warps_[current_warp_];
   const unsigned self = 1U << current->lane;
   if ((mask & self) == 0)
@@ -260,7 +259,7 @@ void Block::collective(const Collective& what, unsigned mask, void* payload,
   warp.ready |= mask & ~self;
 }
 
-void Block::barrier(const std::source_location& where) {
+void Block::barrier(Place where) {
   if (at_barrier_ == 0) {
     barrier_where_ = where;
   } else if (!same(barrier_where_, where)) {
@@ -316,10 +315,10 @@ Copies& Block::copies_of_thread() {
 
 // ---- what thread.h declares
 
-void collective(const Collective& what, unsigned mask, void* payload, const std::source_location& where) {
+void collective(const Collective& what, unsigned mask, void* payload, Place where) {
   Block::of_this_thread().collective(what, mask, payload, where);
 }
-void barrier(const std::source_location& where) {
+void barrier(Place where) {
   Block::of_this_thread().barrier(where);
 }
 void fail(const char* what) {

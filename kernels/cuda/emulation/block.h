@@ -7,7 +7,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <source_location>
 #include <string>
 #include <vector>
 
@@ -27,7 +26,7 @@ struct Meeting {
   const Collective* what;
   unsigned mask;
   unsigned arrived;
-  std::source_location where;
+  Place where;
 };
 
 // Every lane that exists is in exactly one of the sets unstarted, ready, at_barrier, ended, the one that
@@ -70,8 +69,8 @@ class Block {
   void run(std::int64_t index);
 
   // Called in kernels.
-  void collective(const Collective& what, unsigned mask, void* payload, const std::source_location& where);
-  void barrier(const std::source_location& where);
+  void collective(const Collective& what, unsigned mask, void* payload, Place where);
+  void barrier(Place where);
   [[noreturn]] void fail(const std::string& what);
   bool in_shared_buffer(std::uintptr_t address) const;
   std::byte* shared_memory() { return shared_.data() + shared_offset_; }
@@ -108,7 +107,7 @@ class Block {
   unsigned current_warp_ = 0;
   unsigned ended_ = 0;
   unsigned at_barrier_ = 0;
-  std::source_location barrier_where_;
+  Place barrier_where_;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
 

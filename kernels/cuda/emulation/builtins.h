@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #include "kernels/cuda/emulation/thread.h"
@@ -45,8 +44,7 @@ extern const Collective kBallot, kAny, kAll, kSyncWarp;
 void fence();
 
 template <typename T>
-T shuffle(const Collective& kind, unsigned mask, T value, unsigned source,
-          const std::source_location& where) {
+T shuffle(const Collective& kind, unsigned mask, T value, unsigned source, Place where) {
   static_assert(std::is_arithmetic_v<T> && sizeof(T) >= 4 && sizeof(T) <= 8, "what CUDA's shuffles take");
   Shuffled mine{0, source};
   std::memcpy(&mine.value, &value, sizeof(T));
@@ -55,8 +53,7 @@ T shuffle(const Collective& kind, unsigned mask, T value, unsigned source,
   return value;
 }
 
-inline unsigned vote(const Collective& kind, unsigned mask, int predicate,
-                     const std::source_location& where) {
+inline unsigned vote(const Collective& kind, unsigned mask, int predicate, Place where) {
   Vote mine{predicate != 0, 0};
   collective(kind, mask, &mine, where);
   return mine.ballot;
@@ -74,28 +71,28 @@ inline unsigned last_lane(int width) {
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int source, int width = spqr::emulation::kLanes,
-              const std::source_location& where = std::source_location::current()) {
+              spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   const unsigned from = spqr::emulation::first_lane(width) +
                         (static_cast<unsigned>(source) & (static_cast<unsigned>(width) - 1));
   return spqr::emulation::shuffle(spqr::emulation::kShuffle, mask, value, from, where);
 }
 template <typename T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = spqr::emulation::kLanes,
-                 const std::source_location& where = std::source_location::current()) {
+                 spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   const unsigned lane = spqr::emulation::current->lane;
   const unsigned from = lane >= spqr::emulation::first_lane(width) + delta ? lane - delta : lane;
   return spqr::emulation::shuffle(spqr::emulation::kShuffleUp, mask, value, from, where);
 }
 template <typename T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = spqr::emulation::kLanes,
-                   const std::source_location& where = std::source_location::current()) {
+                   spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   const unsigned lane = spqr::emulation::current->lane;
   const unsigned from = lane + delta <= spqr::emulation::last_lane(width) ? lane + delta : lane;
   return spqr::emulation::shuffle(spqr::emulation::kShuffleDown, mask, value, from, where);
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = spqr::emulation::kLanes,
-                  const std::source_location& where = std::source_location::current()) {
+                  spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   const unsigned lane = spqr::emulation::current->lane;
   const unsigned other = lane ^ static_cast<unsigned>(lanes);
   const unsigned from = other <= spqr::emulation::last_lane(width) ? other : lane;
@@ -103,15 +100,15 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = spqr::emulation
 }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate,
-                              const std::source_location& where = std::source_location::current()) {
+                              spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   return spqr::emulation::vote(spqr::emulation::kBallot, mask, predicate, where);
 }
 inline int __any_sync(unsigned mask, int predicate,
-                      const std::source_location& where = std::source_location::current()) {
+                      spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   return spqr::emulation::vote(spqr::emulation::kAny, mask, predicate, where) != 0;
 }
 inline int __all_sync(unsigned mask, int predicate,
-                      const std::source_location& where = std::source_location::current()) {
+                      spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   return spqr::emulation::vote(spqr::emulation::kAll, mask, predicate, where) == mask;
 }
 // Lanes are only guaranteed to be together where they have waited for each other: here each is alone.
@@ -120,10 +117,10 @@ inline unsigned __activemask() {
 }
 
 inline void __syncwarp(unsigned mask = 0xFFFFFFFFU,
-                       const std::source_location& where = std::source_location::current()) {
+                       spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   spqr::emulation::collective(spqr::emulation::kSyncWarp, mask, nullptr, where);
 }
-inline void __syncthreads(const std::source_location& where = std::source_location::current()) {
+inline void __syncthreads(spqr::emulation::Place where = {__builtin_FILE(), __builtin_LINE()}) {
   spqr::emulation::barrier(where);
 }
 inline void __threadfence() {

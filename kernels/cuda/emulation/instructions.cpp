@@ -141,11 +141,11 @@ bool in_shared_memory(const void* pointer, std::size_t bytes) {
 
 void mma_k8(float d[4], const std::uint32_t a[2], std::uint32_t b) {
   MmaPart part{d, a, &b};
-  collective(kMmaK8, kWholeWarp, &part, std::source_location::current());
+  collective(kMmaK8, kWholeWarp, &part, {__FILE__, __LINE__});
 }
 void mma_k16(float d[4], const std::uint32_t a[4], const std::uint32_t b[2]) {
   MmaPart part{d, a, b};
-  collective(kMmaK16, kWholeWarp, &part, std::source_location::current());
+  collective(kMmaK16, kWholeWarp, &part, {__FILE__, __LINE__});
 }
 
 void load_matrices(std::uint32_t out[4], const void* row) {
@@ -153,7 +153,7 @@ void load_matrices(std::uint32_t out[4], const void* row) {
   if (!aligned_16(row)) fail("ldmatrix reads a row that is not aligned to 16 bytes");
   watch(Access::read, row, 16, &kLoadMatrices);
   MatricesPart part{out, static_cast<const std::byte*>(row)};
-  collective(kLoadMatrices, kWholeWarp, &part, std::source_location::current());
+  collective(kLoadMatrices, kWholeWarp, &part, {__FILE__, __LINE__});
 }
 
 void copy_async_16(void* to, const void* from) {

@@ -4,6 +4,17 @@
 
 #include <new>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define SPQR_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SPQR_ADDRESS_SANITIZER
+#endif
+#endif
+#if defined(SPQR_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace spqr::emulation {
 namespace {
 
@@ -36,6 +47,12 @@ void Stacks::reserve(unsigned count) {
       if (mprotect(group + i * kStride, kPage, PROT_NONE) != 0) throw std::bad_alloc();
     }
   }
+}
+
+void Stacks::forget_frames([[maybe_unused]] unsigned index) const {
+#if defined(SPQR_ADDRESS_SANITIZER)
+  __asan_unpoison_memory_region(groups_[index / kGroup] + index % kGroup * kStride + kPage, kBytes);
+#endif
 }
 
 void* Stacks::top(unsigned index) const {

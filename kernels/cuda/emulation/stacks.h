@@ -17,6 +17,8 @@ class Stacks {
 
   // Makes stacks 0 .. count - 1 exist. A page that cannot be accessed lies below each.
   void reserve(unsigned count);
+  // Forgets what AddressSanitizer, where it is on, knows of frames that were left without returning.
+  void forget_frames(unsigned index) const;
   // Where stack `index` begins, which grows downwards, and the bytes that it has.
   void* top(unsigned index) const;
   static std::size_t usable_bytes(unsigned index);

@@ -3,8 +3,6 @@
 // places only where they wait, so that everything between two waits is atomic.
 #pragma once
 
-#include <source_location>
-
 #include "kernels/cuda/emulation/vector_types.h"
 
 namespace spqr::emulation {
@@ -23,6 +21,12 @@ struct Thread {
 // The thread whose kernel runs; null outside of kernels.
 extern constinit thread_local Thread* current;
 
+// A place in the source.
+struct Place {
+  const char* file;
+  int line;
+};
+
 // Something that the lanes of a warp do together. `run` is called once, when every lane of `mask` has come
 // with its payload; it reads what the lanes brought and leaves there what they get.
 struct Collective {
@@ -31,10 +35,10 @@ struct Collective {
 };
 
 // Waits until every lane of `mask` has come to the same collective at the same place of the source.
-void collective(const Collective& what, unsigned mask, void* payload, const std::source_location& where);
+void collective(const Collective& what, unsigned mask, void* payload, Place where);
 
 // Waits until every thread of the block has come to the barrier.
-void barrier(const std::source_location& where);
+void barrier(Place where);
 
 // The kernel has done something that it must not do: ends the launch with one sentence, "kernel 'name', block
 // (x, y, z), thread (x, y, z): `what`". Does not unwind the kernel.

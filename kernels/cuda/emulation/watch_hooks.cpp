@@ -14,10 +14,6 @@
 
 using spqr::emulation::Access;
 
-// The compiler knows these names and expects its own declarations of them.
-#pragma GCC diagnostic ignored "-Wmissing-declarations"
-#pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
-
 // ---- plain accesses; the place of an access in the code is where its call returns to
 
 #define SPQR_HOOK(name, access, bytes)                                           \
