@@ -158,7 +158,7 @@ def summary(step):
 
 def limit(row):
     share, bandwidth = row["share_of_read_bandwidth"], row["read_bandwidth_gb_per_s"]
-    return f"{100 * share:.0f} % of {bandwidth:.0f}" if share is not None else ""
+    return f"{100 * share:.0f} % of {bandwidth:.0f}"
 
 
 OPERATION_COLUMNS = {
@@ -172,7 +172,7 @@ OPERATION_COLUMNS = {
     "error": lambda step, row: f"{row['relative_error']:.1e}",
 }
 MODEL_COLUMNS = {
-    "model": lambda step, row: f"{step.name.removeprefix('model-')} {row['weights']}",
+    "model": lambda step, row: f"{step.name.removeprefix('model-')} {row['group']}",
     "MB": lambda step, row: f"{row['model_size'] / 1e6:.0f}",
     "test": lambda step, row: f"pp{row['n_prompt']}" if row["n_prompt"] else f"tg{row['n_gen']}",
     "tokens/s": lambda step, row: f"{row['avg_ts']:.1f}",
@@ -188,4 +188,11 @@ def table(kind, columns, tables):
     if not rows:
         return []
     lines = ["", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return lines + ["| " + " | ".join(str(text(step, row)) for text in columns.values()) + " |" for step, row in rows]
+    return lines + ["| " + " | ".join(value(text, step, row) for text in columns.values()) + " |" for step, row in rows]
+
+
+def value(text, step, row):
+    try:
+        return str(text(step, row))
+    except TypeError:  # what is null
+        return ""
