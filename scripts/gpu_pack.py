@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = ["kernels_tests", "models_tests", "spqr-bench", "spqr-inspect", "spqr-quantize", "spqr-run"]
+PROGRAMS = ["kernels_tests", "models_tests", "spqr-bench", "spqr-quantize", "spqr-run"]
 SCRIPTS = ["gpu_check", "gpu_pack.py", "gpu_steps.py"]
 FIXTURES = ["golden"]  # of the tests that run there
 OF_SYSTEM = re.compile(r"^(linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|util|resolv|anl|mvec)\.so)")
 MOST_BYTES = 64 << 20
+OPENBLAS, REFERENCE_BLAS = "libopenblas.so.0", "libblas.so.3"
 
 
 def commit(root):
@@ -52,6 +53,19 @@ def strip(path):
     subprocess.run(["strip", "--strip-unneeded", str(path)], check=True)
 
 
+def use_small_blas(pack, openblas):
+    """The reference BLAS where OpenBLAS is asked for, with the two functions that only OpenBLAS has: it is a fiftieth as large, and
+    nothing that is run there multiplies with it."""
+    reference = openblas.parent.parent / "blas" / REFERENCE_BLAS
+    if not reference.is_file():
+        return
+    shutil.copyfile(reference, pack / "lib" / REFERENCE_BLAS)
+    subprocess.run(["cc", "-shared", "-o", str(pack / "lib" / OPENBLAS), f"-Wl,-soname,{OPENBLAS}", "-x", "c", "-", "-x", "none",
+                    "-Wl,--no-as-needed", str(pack / "lib" / REFERENCE_BLAS)], check=True, text=True,
+                   input="int openblas_get_num_threads(void) { return 1; }\nvoid openblas_set_num_threads(int count) { (void)count; }\n")
+    (pack / "lib" / OPENBLAS).chmod(0o755)
+
+
 def fill(root, pack, folder, architectures):
     for name in ("bin", "lib", "fixtures"):
         (pack / name).mkdir(parents=True)
@@ -64,6 +78,8 @@ def fill(root, pack, folder, architectures):
         shutil.copyfile(path, pack / "lib" / name)
         (pack / "lib" / name).chmod(0o755)
         strip(pack / "lib" / name)
+    if OPENBLAS in needed:
+        use_small_blas(pack, needed[OPENBLAS])
     for name in FIXTURES:
         shutil.copytree(root / "tests/fixtures" / name, pack / "fixtures" / name)
     for name in SCRIPTS:

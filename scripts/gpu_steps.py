@@ -24,10 +24,31 @@ class Skipped(Exception):
     """A step that cannot be done here; says why."""
 
 
+class Interrupted(Exception):
+    """Somebody ended this script; the signal."""
+
+
+class Signals:
+    """SIGINT and SIGTERM are remembered until somebody asks: they come between any two instructions."""
+
+    def __init__(self):
+        self.number = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.remember)
+
+    def remember(self, number, _):
+        self.number = number
+
+    def check(self):
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+
 class Step:
     """What happened in a step; `run` starts its commands."""
 
-    def __init__(self, name, seconds):
+    def __init__(self, name, seconds, signals):
+        self.signals = signals
         self.name, self.limit, self.began = name, seconds, time.monotonic()
         self.status, self.reason, self.commands, self.figures, self.output = "running", "", [], {}, ""
         self.seconds = 0.0
@@ -66,8 +87,9 @@ class Step:
             raise Failed(f"cannot run {words[0]}: {error.strerror}", "") from error
         try:
             while self.left() > 0:
+                self.signals.check()
                 try:
-                    return child.wait(min(0.2, max(self.left(), 0.01)) if watch else self.left())
+                    return child.wait(min(0.2, max(self.left(), 0.01)))
                 except subprocess.TimeoutExpired:
                     if watch:
                         watch()

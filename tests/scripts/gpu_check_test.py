@@ -14,7 +14,7 @@ import textwrap
 import time
 
 SCRIPT, BUILD = sys.argv[1], pathlib.Path(sys.argv[2])
-PROGRAMS = ["kernels_tests", "models_tests", "spqr-bench", "spqr-inspect", "spqr-quantize", "spqr-run"]
+PROGRAMS = ["kernels_tests", "models_tests", "spqr-bench", "spqr-quantize", "spqr-run"]
 ROW = {"op": "x", "shape": "1x1", "n_prompt": 1, "n_depth": None, "avg_ns": 1, "gb_per_s": 3.0, "read_bandwidth_gb_per_s": 4.0,
        "share_of_read_bandwidth": 0.75, "gflop_per_s": 1.0, "relative_error": 0.0}
 CASES = "[doctest] test cases:  2 | 2 passed | 0 failed | 0 skipped"
@@ -134,8 +134,25 @@ def cut_off(folder):
         pass
 
 
+def packed(folder):
+    """What --pack makes runs by itself, with nothing of the checkout or the build."""
+    subprocess.run([SCRIPT, "--pack", folder / "pack", "--build", BUILD], check=True)
+    size = sum(path.stat().st_size for path in (folder / "pack").rglob("*") if path.is_file())
+    check(size < 64 << 20, f"the pack has {size} bytes")
+    again = subprocess.run([SCRIPT, "--pack", folder / "pack", "--build", BUILD], stderr=subprocess.PIPE, text=True, check=False)
+    check(again.returncode == 2 and "is there already" in again.stderr, "a folder that is there was taken")
+    moved = (folder / "pack").rename(folder / "moved")
+    done = subprocess.run([moved / "gpu_check", "--emulated", "--quick", "--only", "golden,products", "--out", folder / "report"],
+                          env={"PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, text=True, check=False)
+    check(done.returncode == 0, done.stdout)
+    steps = steps_of(folder / "report")
+    check(str(moved / "fixtures") in steps["golden"]["commands"][0] and str(moved / "lib") in steps["golden"]["commands"][0],
+          steps["golden"]["commands"][0])
+    check(steps["machine"]["figures"]["commit"], "the pack does not say what it was made from")
+
+
 def main():
-    for test in (failing, without_device, out_of_time, cut_off, emulated):
+    for test in (failing, without_device, out_of_time, cut_off, emulated, packed):
         with tempfile.TemporaryDirectory() as folder:
             test(pathlib.Path(folder))
             print(f"{test.__name__}: good")
