@@ -38,7 +38,48 @@ def run(says, status=0):
     return done.returncode, done.stdout, done.stderr
 
 
+RESOURCES = f"""
+Fatbin elf code:
+================
+arch = sm_80
+
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function {NAME}:
+  REG:42 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:376 TEXTURE:0 SURFACE:0 SAMPLER:0
+
+Fatbin elf code:
+================
+arch = sm_120
+
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function {NAME}:
+  REG:40 STACK:STACKED SHARED:1040 LOCAL:0 CONSTANT[0]:376 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
+
+
+def read_build(stack):
+    with tempfile.TemporaryDirectory() as folder:
+        dump = pathlib.Path(folder) / "cuobjdump"
+        dump.write_text(f"#!/bin/sh\ncat <<'END'\n{RESOURCES.replace('STACKED', str(stack))}END\n")
+        dump.chmod(0o755)
+        (pathlib.Path(folder) / "objects").mkdir()
+        (pathlib.Path(folder) / "objects/gelu.cu.o").touch()
+        command = [SCRIPT, "--build", folder, "--cuobjdump", dump, "--files"]
+        good = subprocess.run([*command, "gelu"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        none = subprocess.run([*command, "embed"], stderr=subprocess.PIPE, text=True, check=False)
+    check(none.returncode == 2 and "0 objects of embed.cu" in none.stderr, none.stderr)
+    return good.returncode, good.stdout, good.stderr
+
+
 def main():
+    status, out, err = read_build(0)
+    check(status == 0 and "| gelu.cu | gelu_kernel<4> |  | 42 |  |  |  |  | 40, 16 B shared |" in out, out + err)
+    status, out, err = read_build(8)
+    check(status == 1 and "gelu_kernel<4> on sm_120: 16 B shared, 8 B local" in err, out + err)
     status, out, err = run(ptxas())
     check(status == 0, f"exit status {status}: {err}")
     check("| gelu.cu | gelu_kernel<4> | 42 | 42 |" in out, out)
