@@ -202,7 +202,7 @@ Inspection inspect(const SpqrFile& file, std::int64_t context) {
   result.tokenizer = tokenizer_of(file.info().tokenizer_files);
   check_complete(file, result.config);
   count_sizes(file, result);
-  const MemoryNeeds needs = memory_needs(result.config, file.file_bytes(), *make_backend("auto", {}),
+  const MemoryNeeds needs = memory_needs(result.config, file.file_bytes(), *make_backend("cpu", {}),
                                          CacheTypes{}, std::min(kBatch, result.context), 1);
   result.memory = plan_memory(needs, result.context, result.config.max_position_embeddings,
                               std::numeric_limits<std::size_t>::max());

@@ -34,8 +34,9 @@ std::size_t stored_bytes(const PlannedModel& model, const ModelParts& parts) {
 }
 
 MemoryNeeds host_needs(const PlannedModel& model, const StagePlace& place) {
-  const std::size_t weights =
-      is_whole(place.parts, model.config) ? model.file_bytes : stored_bytes(model, place.parts);
+  const std::size_t weights = model.file_bytes && is_whole(place.parts, model.config)
+                                  ? *model.file_bytes
+                                  : stored_bytes(model, place.parts);
   return memory_needs(config_of(model.config, place.parts), weights, *place.host, model.sizes.cache_types,
                       model.sizes.batch, place.parts.head ? model.sizes.logits_tokens : 0);
 }

@@ -59,8 +59,9 @@ struct ModelPlan {
 struct PlannedModel {
   const ModelConfig& config;
   WeightSource& weights;
-  std::size_t file_bytes;  // all of which is mapped where all of the model is in host memory
-  StageSizes sizes;        // context 0: the smallest of the model's maximum, 4096 and what fits
+  // All of which is mapped where all of the model is in host memory; nothing: there is no file.
+  std::optional<std::size_t> file_bytes;
+  StageSizes sizes;  // context 0: the smallest of the model's maximum, 4096 and what fits
 };
 
 // A GPU needs some for kernels when they are first launched and for recorded steps.

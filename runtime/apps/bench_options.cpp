@@ -168,9 +168,10 @@ class RequestReader {
         if (parsed_.count(flag) > 0) combination.push_back(fmt::format("--{}", flag));
       }
     }
-    if (parsed_.count("gpu-layers") > 0)  // warned of once
-      combinations.front().insert(combinations.front().end(),
-                                  {"--gpu-layers", std::to_string(parsed_["gpu-layers"].as<std::int64_t>())});
+    if (parsed_.count("gpu-layers") > 0) {
+      const std::string layers = std::to_string(parsed_["gpu-layers"].as<std::int64_t>());
+      for (auto& combination : combinations) combination.insert(combination.end(), {"--gpu-layers", layers});
+    }
     for (const auto& combination : combinations) request_.sessions.push_back(session(combination));
   }
 

@@ -67,8 +67,10 @@ int status_of(int argc, char** argv, cxxopts::Options& options,
   } catch (const cxxopts::exceptions::exception& error) {
     print_error(fmt::format("{}: error: {}; see {} --help\n", name, error.what(), name));
     return kExitUsage;
-  } catch (const std::bad_alloc&) {
-    print_error(fmt::format("{}: error: out of memory\n", name));
+  } catch (const std::bad_alloc& error) {
+    // The library's own says no more than its name; a GPU's says whose memory it is.
+    const bool plain = std::string_view(error.what()) == std::bad_alloc().what();
+    print_error(fmt::format("{}: error: {}\n", name, plain ? "out of memory" : error.what()));
   } catch (const std::exception& error) {
     print_error(fmt::format("{}: error: {}\n", name, error.what()));
   }

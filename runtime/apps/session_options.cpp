@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/cuda_backend.h"
 
 namespace spqr {
 
@@ -26,7 +27,7 @@ std::span<const SessionValue> session_values() {
 void add_session_flags(cxxopts::Options& options) {
   options.add_options()("no-mmap", "read the file instead of mapping it; on huge pages, which are faster")(
       "mlock", "bring all of the file into memory first and keep it there")(
-      "gpu-layers", "blocks to run on a GPU (-ngl); without one they run on the CPU",
+      "gpu-layers", "blocks to run on the GPU, from the last (-ngl), the others on the CPU; default: all",
       cxxopts::value<std::int64_t>())("verify", "check every tensor's checksum first");
 }
 
@@ -73,13 +74,38 @@ SessionOptions session_options(const cxxopts::ParseResult& parsed) {
   return options;
 }
 
-SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
+std::string backend_name(const std::string& name) {
+  bool known = name == "auto";
+  for (const std::string_view other : known_backends()) known = known || name == other;
+  if (!known)
+    throw UsageError(fmt::format("there is no backend '{}'; there are auto, cuda, cpu and reference", name));
+  return name;
+}
+
+SessionOptions memory_options(const cxxopts::ParseResult& parsed) {
   SessionOptions options;
   options.context = none_or_more(parsed, "ctx-size");
   options.batch = positive(parsed, "batch-size", 65536);
+  options.backend = backend_name(parsed["backend"].as<std::string>());
+  options.cache_types = {cache_type(parsed["cache-type-k"].as<std::string>()),
+                         cache_type(parsed["cache-type-v"].as<std::string>())};
+  // llama.cpp's -1 is all of them.
+  if (parsed.count("gpu-layers") > 0 && parsed["gpu-layers"].as<std::int64_t>() != -1)
+    options.gpu_layers = none_or_more(parsed, "gpu-layers");
+  return options;
+}
+
+void warn_of_absent_gpu(const SessionOptions& options) {
+  if (options.gpu_layers.value_or(0) == 0 || options.backend == "cuda" || cuda_is_real()) return;
+  std::string reason = cuda_absence();
+  if (reason.empty()) reason = "the GPU is an emulated one, which --backend cuda takes";
+  if (options.backend != "auto") reason = fmt::format("--backend is {}", options.backend);
+  print_error(fmt::format("warning: all blocks run on the CPU: {}\n", reason));
+}
+
+SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
+  SessionOptions options = memory_options(parsed);
   options.threads = thread_count(parsed);
-  if (parsed.count("gpu-layers") > 0 && parsed["gpu-layers"].as<std::int64_t>() != 0)
-    fmt::print(stderr, "warning: this program has no GPU backend; all blocks run on the CPU\n");
   const auto activations = parsed["activations"].as<std::string>();
   if (activations != "auto" && activations != "f32")
     throw UsageError(fmt::format("--activations is '{}', expected auto or f32", activations));
@@ -90,17 +116,9 @@ SessionOptions options_without_model(const cxxopts::ParseResult& parsed) {
   } catch (const std::invalid_argument& error) {
     throw UsageError(error.what());
   }
-  options.backend = parsed["backend"].as<std::string>();
-  options.cache_types = {cache_type(parsed["cache-type-k"].as<std::string>()),
-                         cache_type(parsed["cache-type-v"].as<std::string>())};
   options.mmap = parsed.count("no-mmap") == 0;
   options.mlock = parsed.count("mlock") > 0;
   options.verify = parsed.count("verify") > 0;
-  bool known = options.backend == "auto";
-  for (const std::string_view name : known_backends()) known = known || name == options.backend;
-  if (!known)
-    throw UsageError(
-        fmt::format("there is no backend '{}'; there are auto, cuda, cpu and reference", options.backend));
   return options;
 }
 

@@ -18,7 +18,7 @@ struct SessionValue {
 };
 // All of them but -c, whose meaning is the tool's.
 std::span<const SessionValue> session_values();
-// Those without: --no-mmap --mlock --verify, and -ngl, which is only warned of.
+// Those without: --no-mmap --mlock --verify, and -ngl.
 void add_session_flags(cxxopts::Options& options);
 
 // -m -c -b -t -ngl --backend --cache-type-k --cache-type-v --no-mmap --mlock --verify. `context`: the help of
@@ -29,6 +29,10 @@ void add_session_options(
         "tokens of context; 0: the smallest of the model's maximum, 4096 and what fits memory");
 // Throws UsageError for values out of range.
 SessionOptions session_options(const cxxopts::ParseResult& parsed);
+// Those of them that memory is planned with: -c -b -ngl --backend --cache-type-k --cache-type-v.
+SessionOptions memory_options(const cxxopts::ParseResult& parsed);
+// Says why, where blocks were asked to run on a GPU and will not. With --backend cuda that is an error later.
+void warn_of_absent_gpu(const SessionOptions& options);
 // The same for what needs no model.
 SessionOptions options_without_model(const cxxopts::ParseResult& parsed);
 

@@ -64,6 +64,7 @@ void measure_operations(const BenchRequest& request, const MachineLimits& limits
 
 int run(const cxxopts::ParseResult& parsed) {
   const BenchRequest request = bench_request(parsed);
+  if (!request.sessions.empty()) warn_of_absent_gpu(request.sessions.front());
   install_interrupt_handler();
   const bool operations = !request.operations.empty();
   Report report(BenchTable(request.format, operations ? operation_columns(request) : model_columns(request)));

@@ -125,6 +125,7 @@ int run(const cxxopts::ParseResult& parsed) {
     }
   }
   install_interrupt_handler();
+  warn_of_absent_gpu(opening);
   const Input input = read_input(parsed, opening);
   const std::int64_t window = input.window();
   opening.context = window;

@@ -10,9 +10,11 @@
 #include "models/json.h"
 #include "models/output_file.h"
 #include "runtime/apps/chat.h"
+#include "runtime/apps/plan_options.h"
 #include "runtime/apps/sampler_options.h"
 #include "runtime/apps/session_options.h"
 #include "runtime/apps/timings.h"
+#include "runtime/apps/upload_bar.h"
 #include "runtime/generate.h"
 #include "runtime/prompt_cache.h"
 #include "runtime/text_input.h"
@@ -244,20 +246,35 @@ int complete(Session& session, const cxxopts::ParseResult& parsed, const std::st
   return kExitGood;
 }
 
+int plan(const cxxopts::ParseResult& parsed) {
+  SessionOptions options = session_options(parsed);
+  const SpqrFile file = SpqrFile::open(options.model, {});
+  const ModelConfig config = parse_config(file.info().config_json, options.model.string());
+  options.context = std::min(options.context, config.max_position_embeddings);
+  const auto weights = make_weight_source(file);
+  return print_plan(parsed, options, config, *weights, file.file_bytes());
+}
+
 int run(const cxxopts::ParseResult& parsed) {
+  if (parsed.count("plan") > 0) return plan(parsed);
+  if (parsed.count("device-memory") > 0) throw UsageError("--device-memory is for --plan");
   const bool conversation = wants_conversation(parsed);
   const SamplerOptions sampling = sampler_options(parsed);
   const GenerateOptions generating = generate_options(parsed);
   const std::string text = prompt_text(parsed);
   if (conversation) check_conversation(parsed);
   const std::string system = system_prompt(parsed);
-  const SessionOptions opening = session_options(parsed);
+  SessionOptions opening = session_options(parsed);
   const std::string cache_file = text_of(parsed, "prompt-cache");
   if (!cache_file.empty()) require_replaceable(cache_file);
   std::signal(SIGPIPE, SIG_IGN);
   install_interrupt_handler();
 
+  warn_of_absent_gpu(opening);
+  UploadBar bar;
+  opening.uploaded = [&bar](std::size_t bytes, std::size_t total) { bar.update(bytes, total); };
   Session session(opening);
+  bar.clear();
   if (opening.context > session.context())
     print_error(fmt::format("warning: -c {} is more than the model was made for; the context is {} tokens\n",
                             opening.context, session.context()));
@@ -279,6 +296,7 @@ int main(int argc, char** argv) {
   cxxopts::Options options("spqr-run", "Streams what a model makes of a prompt.");
   spqr::add_session_options(options);
   add_run_options(options);
+  spqr::add_plan_options(options);
   spqr::add_sampler_options(options);
   return spqr::run_tool(argc, argv, options, run);
 }

@@ -11,8 +11,7 @@ namespace spqr {
 Speed speed_of(const Session& session, const GenerateResult& result) {
   const double bytes =
       static_cast<double>(result.decode_passes) * static_cast<double>(session.bytes_per_token()) +
-      static_cast<double>(result.decode_cache_tokens) *
-          static_cast<double>(session.cache_bytes_per_token());
+      static_cast<double>(result.decode_cache_tokens) * static_cast<double>(session.cache_bytes_per_token());
   const double seconds = std::max(result.decode_seconds, 1e-9);
   return {static_cast<double>(result.prompt_tokens) / std::max(result.prompt_seconds, 1e-9),
           static_cast<double>(result.decode_passes) / seconds, bytes / seconds / 1e9};
