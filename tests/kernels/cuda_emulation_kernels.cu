@@ -176,6 +176,12 @@ __global__ void exchange_in_warp(float* out, const float* in) {
   if (kBarrier) __syncwarp();
   out[threadIdx.x] = shared[threadIdx.x ^ 1U] - other;
 }
+template <bool kBarrier>
+__global__ void exchange_in_device_memory(float* out, const float* in) {
+  out[threadIdx.x] = in[threadIdx.x];
+  if (kBarrier) __syncwarp();
+  out[kThreads + threadIdx.x] = out[threadIdx.x ^ 1U];
+}
 // Each half of a warp orders its own lanes only; with kAcross they read what the other half has written.
 template <bool kAcross>
 __global__ void exchange_in_half_warp(float* out, const float* in) {
@@ -287,6 +293,8 @@ const Case kCases[] = {
     {"overwrite_without_barrier", overwrite<false>, kOneBlock},
     {"exchange_in_warp", exchange_in_warp<true>, kOneBlock},
     {"exchange_in_warp_without_barrier", exchange_in_warp<false>, kOneBlock},
+    {"exchange_in_device_memory", exchange_in_device_memory<true>, kOneBlock},
+    {"exchange_in_device_memory_without_barrier", exchange_in_device_memory<false>, kOneBlock},
     {"exchange_in_half_warp", exchange_in_half_warp<false>, kOneBlock},
     {"exchange_across_half_warps", exchange_in_half_warp<true>, kOneBlock},
     {"exchange_through_third", exchange_through_third, kOneBlock},

@@ -39,9 +39,10 @@ TEST_CASE("watch: this program's kernels are watched") {
   CHECK(emulation::watched());
 }
 
-TEST_CASE("watch: races in shared memory") {
-  for (const char* right : {"exchange", "overwrite", "exchange_in_warp", "exchange_in_half_warp",
-                            "exchange_through_third", "counted", "sums", "copy_and_read"})
+TEST_CASE("watch: races") {
+  for (const char* right :
+       {"exchange", "overwrite", "exchange_in_warp", "exchange_in_half_warp", "exchange_through_third",
+        "exchange_in_device_memory", "counted", "sums", "copy_and_read"})
     CHECK(failure_of(right) == "");
   CHECK(failure_of("exchange_without_barrier") ==
         "block (0, 0, 0), thread (0, 0, 0): reads 4 bytes at offset 128 of shared memory that nobody has "
@@ -52,6 +53,10 @@ TEST_CASE("watch: races in shared memory") {
   CHECK(failure_of("exchange_in_warp_without_barrier") ==
         "block (0, 0, 0), thread (31, 0, 0): reads 4 bytes at offset 120 of shared memory, a race: thread "
         "(30, 0, 0) has written them with no barrier between");
+  CHECK(
+      failure_of("exchange_in_device_memory_without_barrier") ==
+      "block (0, 0, 0), thread (1, 0, 0): reads 4 bytes at offset 0 of an allocation of 1024 bytes of device "
+      "memory, a race: thread (0, 0, 0) has written them with no barrier between");
   CHECK(failure_of("exchange_across_half_warps") ==
         "block (0, 0, 0), thread (15, 0, 0): reads 4 bytes at offset 124 of shared memory that nobody has "
         "written");

@@ -81,6 +81,7 @@ void Watch::begin_launch() {
 void Watch::begin_block() {
   looking = false;
   bytes_.assign(shared_bytes_, {});
+  written_.clear();
   epoch_ = 0;
   clocks_.assign(block_.thread_count(), {});
   for (unsigned i = 0; i < block_.thread_count(); ++i) clocks_[i][i % kLanes] = 1;
@@ -131,11 +132,11 @@ void Watch::report(Access access, std::size_t bytes, const std::string& what) {
   block_.fail(verb(access) + std::to_string(bytes) + " bytes " + what);
 }
 
-void Watch::report_race(Access access, std::size_t bytes, std::size_t offset, const Moment& other,
+void Watch::report_race(Access access, std::size_t bytes, const std::string& at, const Moment& other,
                         const char* other_did) {
   report(access, bytes,
-         "at offset " + std::to_string(offset) + " of shared memory, a race: thread " +
-             to_string(block_.thread(other.thread).index) + other_did + " with no barrier between");
+         at + ", a race: thread " + to_string(block_.thread(other.thread).index) + other_did +
+             " with no barrier between");
 }
 
 void Watch::access(Access access, std::uintptr_t address, std::size_t bytes, const void* site) {
@@ -168,14 +169,14 @@ void Watch::shared_access(Access access, std::size_t offset, std::size_t bytes) 
                  " is under way to");
     const bool both_atomic = access == Access::atomic && byte.by_atomic;
     for (const Moment& write : byte.writes) {
-      if (!both_atomic && !before(write)) report_race(access, bytes, offset, write, " has written them");
+      if (!both_atomic && !before(write)) report_race(access, bytes, at(), write, " has written them");
     }
     if (access == Access::read) {
       remember(byte.reads, moment);
       continue;
     }
     for (const Moment& read : byte.reads) {
-      if (!before(read)) report_race(access, bytes, offset, read, " has read them");
+      if (!before(read)) report_race(access, bytes, at(), read, " has read them");
     }
     if (!both_atomic) byte.writes = {};
     remember(byte.writes, moment);
@@ -215,15 +216,41 @@ void Watch::device_access(Access access, std::uintptr_t address, std::size_t byt
     report(access, bytes,
            "at offset " + std::to_string(offset) + " of an allocation of " +
                std::to_string(allocation.bytes) + " bytes of device memory");
-  if (access != Access::write || writers() == nullptr) return;
+  if (access == Access::atomic) return;
+  const auto at = [&] {
+    return "at offset " + std::to_string(offset) + " of an allocation of " +
+           std::to_string(allocation.bytes) + " bytes of device memory";
+  };
+  const Moment moment = now();
+  WrittenPage* page = nullptr;
+  for (std::uintptr_t i = address; i < address + bytes; ++i) {
+    if (i == address || i % kPageBytes == 0) page = written_page(i / kPageBytes, access == Access::write);
+    if (page == nullptr) continue;
+    Moment& write = (*page)[i % kPageBytes];
+    if (!before(write)) report_race(access, bytes, at(), write, " has written them");
+    if (access == Access::write) write = moment;
+  }
+  if (access == Access::write) claim(address, bytes, at);
+}
+
+// Of the bytes that this block has written; null where it has written none of the page and is not to.
+Watch::WrittenPage* Watch::written_page(std::uintptr_t number, bool make) {
+  const auto found = written_.find(number);
+  if (found != written_.end()) return &found->second;
+  return make ? &written_[number] : nullptr;
+}
+
+// No other block may write the bytes in the same launch.
+template <typename At>
+void Watch::claim(std::uintptr_t address, std::size_t bytes, const At& at) {
+  if (writers() == nullptr) return;
   const std::uint64_t me = static_cast<std::uint64_t>(launch_) << 32U | block_.number();
   for (std::size_t i = 0; i < bytes; ++i) {
     const std::uint64_t other = writers()[device_offset(address) + i].exchange(me, std::memory_order_relaxed);
     if (other != me && other >> 32U == launch_)
-      report(access, bytes,
-             "at offset " + std::to_string(offset) + " of an allocation of " +
-                 std::to_string(allocation.bytes) + " bytes of device memory, which block number " +
-                 std::to_string(other & 0xFFFFFFFFU) + " has written in the same launch");
+      report(Access::write, bytes,
+             at() + ", which block number " + std::to_string(other & 0xFFFFFFFFU) +
+                 " has written in the same launch");
   }
 }
 

@@ -1,5 +1,5 @@
 // Watches the memory accesses of kernels that were compiled for it: with -fsanitize=thread, whose calls
-// arrive in watch_hooks.cpp. Reports what a device leaves undefined as Block::fail: races in shared memory,
+// arrive in watch_hooks.cpp. Reports what a device leaves undefined as Block::fail: races within a block,
 // reads of shared memory that nobody has written or that a copy has yet to write, accesses outside of what is
 // allocated, misaligned ones, and words of device memory that two blocks write. Counts what accesses cost.
 #pragma once
@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/cuda/emulation/access_statistics.h"
@@ -66,6 +67,10 @@ class Watch {
     bool by_atomic = false;  // the writes
     bool copying = false;    // the writer has yet to wait for it
   };
+  // The last writes of bytes of device memory. Reads are not kept: of threads that read what others
+  // overwrite, some run after the others and are seen to read what these have written.
+  static constexpr std::uintptr_t kPageBytes = 64;
+  using WrittenPage = std::array<Moment, kPageBytes>;
   using Clocks = std::array<std::uint32_t, kLanes>;
 
   Moment now() const;
@@ -73,14 +78,18 @@ class Watch {
   void shared_access(Access access, std::size_t offset, std::size_t bytes);
   void remember(std::array<Moment, 2>& kept, const Moment& moment);
   void device_access(Access access, std::uintptr_t address, std::size_t bytes);
+  WrittenPage* written_page(std::uintptr_t number, bool make);
+  template <typename At>
+  void claim(std::uintptr_t address, std::size_t bytes, const At& at);
   [[noreturn]] void report(Access access, std::size_t bytes, const std::string& what);
-  [[noreturn]] void report_race(Access access, std::size_t bytes, std::size_t offset, const Moment& other,
+  [[noreturn]] void report_race(Access access, std::size_t bytes, const std::string& at, const Moment& other,
                                 const char* other_did);
 
   Block& block_;
   std::uintptr_t shared_ = 0;
   std::size_t shared_bytes_ = 0;
   std::vector<SharedByte> bytes_;
+  std::unordered_map<std::uintptr_t, WrittenPage> written_;
   std::uint32_t epoch_ = 0;
   std::vector<Clocks> clocks_;  // of each thread: what it knows of each lane of its warp
   std::vector<Allocation> allocations_;
