@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -174,6 +176,40 @@ TEST_CASE("logits that are no numbers are refused") {
     CHECK_THROWS_AS(sampler.sample(std::vector<float>{-INFINITY, -INFINITY}), std::runtime_error);
     CHECK_THROWS_AS(sampler.sample(std::vector<float>{1, INFINITY}), std::runtime_error);
   }
+}
+
+TEST_CASE("the largest logits give the choice that all of them give") {
+  const auto backend = make_backend("reference", {});
+  std::mt19937 random(3);
+  std::vector<SamplerOptions> all(4, plain(2));
+  all[0].temperature = 0;
+  all[1].top_k = 1;
+  all[2].top_k = 5;
+  all[3].top_k = 40;
+  all[3].top_p = 0.7F;
+  for (const SamplerOptions& options : all) {
+    for (const std::vector<std::int32_t>& banned :
+         {std::vector<std::int32_t>{}, std::vector<std::int32_t>{3, 7, 7, 900, -1}}) {
+      Sampler of_all(options);
+      Sampler of_largest(options);
+      for (int draw = 0; draw < 200; ++draw) {
+        // Few different values, so that there are ties, also at the end of what is looked at; some are -inf.
+        std::vector<float> logits(60);
+        for (float& logit : logits) {
+          logit = static_cast<float>(random() % 9) - 4;
+          if (logit == -4) logit = -INFINITY;
+        }
+        logits[3] = 9;  // banned, and the largest
+        const std::int64_t needed = *of_largest.candidates_needed(banned.size());
+        const auto largest = backend->largest({logits.data(), 1, 60}, std::min<std::int64_t>(needed, 60));
+        CHECK(of_largest.sample_largest(largest, banned) == of_all.sample(logits, banned));
+      }
+    }
+  }
+  Sampler sampler(plain(1));
+  CHECK_FALSE(sampler.candidates_needed(0).has_value());
+  for (const float bad : {NAN, INFINITY, -INFINITY})
+    CHECK_THROWS_AS(sampler.sample_largest(std::vector<TokenLogit>{{0, bad}}), std::runtime_error);
 }
 
 TEST_CASE("options out of range are refused by the name users type") {
