@@ -26,6 +26,7 @@ bool contains(std::string_view text, std::string_view part) {
 std::string part_of(std::string_view name) {
   if (name.starts_with("tokenizer/")) return "tokenizer";
   if (name.starts_with("padding/")) return "header and padding";
+  if (contains(name, ".sensitivity")) return "sensitivity";
   if (contains(name, "embed")) return "embedding";
   if (name.starts_with(kHeadModule)) return "head";
   if (contains(name, "norm") || contains(name, ".ln_")) return "norms";

@@ -61,14 +61,16 @@ QuantizedModule solve(std::span<float> w, std::int64_t m, std::int64_t n, Scheme
 
 // Runs solve() with module name and errors of W around it.
 QuantizedModule quantize(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
-                         Scheme scheme, const QuantizeOptions& options, const Hessian* hessian,
-                         std::span<const float> h) {
+                         Scheme scheme, const QuantizeOptions& options, const InputStatistics* input,
+                         bool keep_sensitivity, const Hessian* hessian) {
   try {
     const std::vector<float> original(w.begin(), w.end());
     QuantizedModule result = solve(w, m, n, scheme, options, hessian);
     describe(result.report, module, std::string(name_of(scheme)), m, n);
     result.report.relative_error =
-        h.empty() ? relative_difference(original, w) : relative_error(original, w, h, m, n);
+        input == nullptr ? relative_difference(original, w) : relative_error(original, w, input->h, m, n);
+    if (keep_sensitivity && hessian != nullptr)
+      result.sensitivity = sensitivity_map(original, result.packed.view(), *hessian);
     return result;
   } catch (const std::logic_error&) {
     throw;
@@ -173,9 +175,10 @@ void count_permutation(QuantizedModule& module, std::size_t sharers) {
 }
 
 QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
-                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input) {
-  return quantize(module, w, m, n, scheme, options, input == nullptr ? nullptr : &input->hessian,
-                  input == nullptr ? std::span<const float>() : input->h);
+                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input,
+                                bool keep_sensitivity) {
+  return quantize(module, w, m, n, scheme, options, input, keep_sensitivity,
+                  input == nullptr ? nullptr : &input->hessian);
 }
 
 SpqrFormat table_format(const TableScheme& table, const SpqrFormat& packed) {
@@ -196,7 +199,7 @@ QuantizedModule quantize_table(const std::string& module, std::span<float> w, st
   if (table.scheme == Scheme::spqr && input == nullptr) {
     chosen.permutation = PermutationOrder::identity;
     const Hessian plain = plain_hessian(n);
-    result = quantize(module, w, m, n, table.scheme, chosen, &plain, {});
+    result = quantize(module, w, m, n, table.scheme, chosen, nullptr, false, &plain);
   } else {
     result = quantize_linear(module, w, m, n, table.scheme, chosen, input);
   }
@@ -213,6 +216,7 @@ void write_module(SpqrFileWriter& writer, const QuantizedModule& module, const s
     writer.add_dense(report.module + ".weight",
                      {module.dense.data(), module.dense_dtype, {report.m, report.n}});
   }
+  if (module.sensitivity) write_sensitivity(writer, report.module, *module.sensitivity);
   writer.note(kModuleNote, to_json(report).dump());
 }
 

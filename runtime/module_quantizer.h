@@ -10,6 +10,7 @@
 #include "kernels/quantize/quantize.h"
 #include "models/spqr_file.h"
 #include "runtime/quantize_options.h"
+#include "runtime/sensitivity.h"
 
 namespace spqr {
 
@@ -48,6 +49,7 @@ struct QuantizedModule {
   std::vector<std::uint32_t> perm;  // (n) or empty
   std::vector<std::uint8_t> dense;  // bytes of dense schemes
   DType dense_dtype = DType::f16;
+  std::optional<SensitivityMap> sensitivity{};
   ModuleReport report;
 };
 
@@ -64,9 +66,11 @@ double relative_difference(std::span<const float> a, std::span<const float> b);
 QuantizedModule convert_dense(std::span<float> w, DType dtype);
 
 // Solves w (m, n) as settings.scheme says, and overwrites w with what a reader of the file will see. `input`
-// is null for schemes that need none. `options` has the threshold.
+// is null for schemes that need none. `options` has the threshold. keep_sensitivity: the result has its map,
+// where there is an input.
 QuantizedModule quantize_linear(const std::string& module, std::span<float> w, std::int64_t m, std::int64_t n,
-                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input);
+                                Scheme scheme, const QuantizeOptions& options, const InputStatistics* input,
+                                bool keep_sensitivity = false);
 
 // Format of a packed embedding or head: `packed` for spqr, groups of 32 with f16 statistics for rtn.
 SpqrFormat table_format(const TableScheme& table, const SpqrFormat& packed);

@@ -44,7 +44,7 @@ InputOf calibrated_inputs(BlockCalibrator& calibrator, std::int64_t layer, Block
 
 void quantize_block(const ModelConfig& config, std::int64_t layer, BlockWeights& weights, Scheme scheme,
                     const QuantizeOptions& options, const InputOf& input, QuantizeTimes& times,
-                    const ModuleSink& sink) {
+                    const ModuleSink& sink, bool keep_sensitivity) {
   const std::vector<LinearGroupSpec> groups = block_linears(config, layer);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const LinearGroupSpec& group = groups[g];
@@ -61,7 +61,8 @@ void quantize_block(const ModelConfig& config, std::int64_t layer, BlockWeights&
       {
         const Stopwatch watch(times.solve);
         module = quantize_linear(group.modules[i], weights.matrix(group.modules[i], group.m[i], group.n),
-                                 group.m[i], group.n, scheme, options, input ? &statistics : nullptr);
+                                 group.m[i], group.n, scheme, options, input ? &statistics : nullptr,
+                                 keep_sensitivity);
         count_permutation(module, group.modules.size());
       }
       sink(group, std::move(module));

@@ -25,9 +25,9 @@ InputOf calibrated_inputs(BlockCalibrator& calibrator, std::int64_t layer, Block
                           const QuantizeSettings& settings, QuantizeTimes& times);
 
 // Quantizes the block's linears in order; `weights` are replaced by what the file will mean. `input` is empty
-// for schemes that need none.
+// for schemes that need none. keep_sensitivity: see quantize_linear.
 void quantize_block(const ModelConfig& config, std::int64_t layer, BlockWeights& weights, Scheme scheme,
                     const QuantizeOptions& options, const InputOf& input, QuantizeTimes& times,
-                    const ModuleSink& sink);
+                    const ModuleSink& sink, bool keep_sensitivity = false);
 
 }  // namespace spqr

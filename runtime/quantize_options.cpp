@@ -160,7 +160,7 @@ void refuse_contradictions(const Given& given, Scheme scheme) {
                        "target-bits", "permutation", "damp", "simplified-outliers"});
   }
   if (scheme == Scheme::rtn || is_dense(scheme)) {
-    given.refuse_with(what + ", which needs no calibration", {"true-sequential"});
+    given.refuse_with(what + ", which needs no calibration", {"true-sequential", "keep-sensitivity"});
   }
   if (given.has("outlier-threshold") && given.has("target-bits")) {
     refuse("--outlier-threshold and --target-bits exclude each other: the second searches for the first");
@@ -265,6 +265,7 @@ QuantizeSettings resolve_quantize_options(const GivenOptions& options) {
   if (!is_dense(settings.scheme)) read_format(given, settings);
   read_solver(given, settings);
   settings.true_sequential = given.has("true-sequential");
+  settings.keep_sensitivity = given.has("keep-sensitivity");
   if (given.has("embedding-scheme")) settings.embedding = parse_table(given, "embedding-scheme");
   settings.head_given = given.has("head-scheme");
   if (settings.head_given) settings.head = parse_table(given, "head-scheme");

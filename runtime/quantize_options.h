@@ -52,6 +52,7 @@ struct QuantizeSettings {
   bool target_of_preset = false;      // nobody asked for it by itself
   double synthetic_outlier_share = 0.0052;
   bool true_sequential = false;
+  bool keep_sensitivity = false;  // maps of it go into the file (runtime/sensitivity.h)
   TableScheme embedding;
   TableScheme head;
   bool head_given = false;  // false: a tied head is stored once, as the embedding

@@ -229,7 +229,8 @@ void Pipeline::write_block(std::int64_t layer, const QuantizeOptions& options, c
   InputOf input = stored;
   if (!input && needs_calibration(settings_.scheme))
     input = calibrated_inputs(*calibrator_, layer, weights, settings_, summary_.times);
-  quantize_block(config_, layer, weights, settings_.scheme, options, input, summary_.times, writing_sink());
+  quantize_block(config_, layer, weights, settings_.scheme, options, input, summary_.times, writing_sink(),
+                 settings_.keep_sensitivity);
   {
     const Stopwatch watch(summary_.times.write);
     write_vectors(block_vectors(config_, layer), weights);

@@ -10,6 +10,7 @@
 #include "runtime/block_calibrator.h"
 #include "runtime/memory_plan.h"
 #include "runtime/module_quantizer.h"
+#include "runtime/sensitivity.h"
 
 namespace spqr {
 namespace {
@@ -46,7 +47,8 @@ struct BlockSizes {
   std::size_t moments = 0;          // elements of the second moments of all its inputs
   std::size_t largest_moments = 0;  // and of the largest
   std::size_t matrices = 0;
-  double bits = 0;  // in the file
+  double bits = 0;              // in the file
+  std::size_t sensitivity = 0;  // bytes of maps
 };
 
 BlockSizes sizes_of(const ModelConfig& config, const QuantizeSettings& settings) {
@@ -57,6 +59,7 @@ BlockSizes sizes_of(const ModelConfig& config, const QuantizeSettings& settings)
       sizes.block += elements(m, group.n);
       sizes.largest = std::max(sizes.largest, elements(m, group.n));
       sizes.bits += static_cast<double>(elements(m, group.n)) * file_bits(settings, group.n);
+      if (settings.keep_sensitivity) sizes.sensitivity += sensitivity_bytes(m, group.n);
     }
     sizes.moments += elements(group.n, group.n);
     sizes.largest_moments = std::max(sizes.largest_moments, elements(group.n, group.n));
@@ -73,10 +76,11 @@ void plan_file(const ModelConfig& config, const QuantizeSettings& settings, cons
   if (!config.tie_word_embeddings) bits += table_bits(settings.head, settings, n);
   bits *= static_cast<double>(elements(config.vocab_size, n));
   bits += static_cast<double>(layers) * sizes.bits;
-  plan.file = static_cast<std::size_t>(bits / 8);
+  plan.file = static_cast<std::size_t>(bits / 8) + layers * sizes.sensitivity;
   const std::size_t entry = is_dense(settings.scheme) ? kDenseEntry : kPackedEntry;
   plan.header = kHeaderRest + 2 * kPackedEntry +
-                layers * (sizes.matrices * entry + block_vectors(config, 0).size() * kVectorEntry);
+                layers * (sizes.matrices * (entry + (settings.keep_sensitivity ? 3 * kVectorEntry : 0)) +
+                          block_vectors(config, 0).size() * kVectorEntry);
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ nlohmann::json to_json(const QuantizeSettings& settings) {
   object["damp"] = settings.options.damp;
   object["round_zero"] = settings.options.round_zero;
   object["true_sequential"] = settings.true_sequential;
+  if (settings.keep_sensitivity) object["keep_sensitivity"] = true;
   object["seed"] = settings.seed;
   if (settings.scheme == Scheme::spqr) {
     object["simplified_outliers"] = settings.options.simplified_outliers;

@@ -8,6 +8,7 @@
 #include "models/json.h"
 #include "models/spqr_container.h"
 #include "runtime/apps/command_line.h"
+#include "runtime/apps/inspect_weights.h"
 #include "runtime/apps/plan_options.h"
 #include "runtime/apps/session_options.h"
 #include "runtime/inspect.h"
@@ -73,6 +74,7 @@ int run_inspect(const cxxopts::ParseResult& options) {
   }
   if (options.count("model") == 0) throw UsageError("no file is given");
   if (options.count("model") > 1) throw UsageError("more than one file is given");
+  if (const auto status = inspect_weights(options)) return *status;
   const auto context = options["ctx-size"].as<std::int64_t>();
   if (context < 0) throw UsageError("-c has to be 0 or more");
   const bool verify = options["verify"].as<bool>();
@@ -119,6 +121,7 @@ int main(int argc, char** argv) {
       ("b,batch-size", "tokens evaluated at once", cxxopts::value<std::int64_t>()->default_value("512"))  //
       ("cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0", text("f16"))                   //
       ("cache-type-v", "type of the cached values (-ctv), the same", text("f16"));
+  spqr::add_weight_options(options);
   options.parse_positional({"model"});
   options.positional_help("FILE");
   return spqr::run_tool(argc, argv, options, spqr::run_inspect);

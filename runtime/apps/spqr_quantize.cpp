@@ -44,7 +44,7 @@ constexpr std::array kValueOptions{"scheme",
                                    "calibration-length",
                                    "calibration-order",
                                    "seed"};
-constexpr std::array kFlagOptions{"round-zero", "simplified-outliers", "true-sequential"};
+constexpr std::array kFlagOptions{"round-zero", "simplified-outliers", "true-sequential", "keep-sensitivity"};
 
 // A bar that stays on the last line of a terminal; elsewhere a line per tenth.
 class Terminal final : public QuantizeObserver {
@@ -125,8 +125,9 @@ void read_paths(const cxxopts::ParseResult& options, const std::string& syntheti
     return;
   }
   if (given != 1) throw UsageError("--synthetic takes OUT alone");
-  for (const char* name : {"calibration", "documents", "tokenizer", "base", "outliers", "simplified-outliers",
-                           "damp", "round-zero", "true-sequential", "resume", "activations-on-disk"}) {
+  for (const char* name :
+       {"calibration", "documents", "tokenizer", "base", "outliers", "simplified-outliers", "damp",
+        "round-zero", "true-sequential", "keep-sensitivity", "resume", "activations-on-disk"}) {
     if (options.count(name) > 0) throw UsageError(fmt::format("--{} cannot be used with --synthetic", name));
   }
   if (options.count("outlier-threshold") > 0 && std::isfinite(job.settings.options.outlier_threshold))
@@ -239,6 +240,7 @@ void add_options(cxxopts::Options& options) {
       ("permutation", "act_order or identity", text(), "ORDER")                                         //
       ("damp", "added to the Hessian's diagonal, in units of its mean", text(), "D")                    //
       ("true-sequential", "calibrate each group of linears on those before it quantized")               //
+      ("keep-sensitivity", "store which weights matter, for spqr-inspect --sensitivity")                //
       ("embedding-scheme", "f16 (default), f32, rtn8, rtn6, rtn5, rtn4, spqr", text(), "S")             //
       ("head-scheme", "likewise; a tied head follows the embedding unless this is given", text(), "S")  //
       ("synthetic",

@@ -71,6 +71,48 @@ TEST_CASE("spqr-inspect: files that are missing, cut off or something else are o
   check_refused("spqr-inspect", {other}, 1, "is a safetensors file but not a .spqr file");
 }
 
+TEST_CASE("spqr-inspect --sensitivity and --outliers, as text and as JSON") {
+  const TemporaryDirectory folder;
+  const std::filesystem::path fixtures = SPQR_FIXTURES;
+  const std::string checkpoint = (fixtures / "llama2c" / "stories260K.bin").string();
+  const std::string file = (folder.path() / "a.spqr").string();
+  const std::string matrix = "model.layers.1.self_attn.o_proj";
+  const Arguments calibration{
+      "--tokenizer",           (fixtures / "llama2c" / "tok512.bin").string(),
+      "--calibration",         (fixtures / "calibration" / "c4_sample.jsonl").string(),
+      "--calibration-samples", "2",
+      "--calibration-length",  "64"};
+  const auto with = [&](Arguments arguments) {
+    arguments.insert(arguments.end(), calibration.begin(), calibration.end());
+    return arguments;
+  };
+  REQUIRE(run("spqr-quantize", with({checkpoint, file, "--keep-sensitivity", "--quiet"})).status == 0);
+  const Finished text = run("spqr-inspect", {file, "--sensitivity", matrix + ".weight"});
+  CHECK(text.status == 0);
+  CHECK(contains(text.out, "1 of 64 rows hold"));
+  CHECK(contains(text.out, "by head (8 columns each"));
+  const Finished stored = run("spqr-inspect", {file, "--sensitivity", matrix, "--json"});
+  const auto object = nlohmann::json::parse(stored.out);
+  CHECK(object["map"].size() == 64);
+  CHECK(object["heads"].size() == 8);
+  CHECK(object["column_sums"].size() == 64);
+  const Finished fresh = run("spqr-inspect", with({checkpoint, "--sensitivity", matrix, "--json"}));
+  CHECK(fresh.status == 0);
+  CHECK(nlohmann::json::parse(fresh.out)["row_sums"] == object["row_sums"]);
+  CHECK(contains(run("spqr-inspect", {file, "--outliers"}).out, matrix));
+  CHECK(nlohmann::json::parse(run("spqr-inspect", {file, "--outliers", "--json"}).out)["matrices"].size() ==
+        35);
+
+  check_refused("spqr-inspect", {file, "--sensitivity", "model.nothing"}, 1, "has no matrix 'model.nothing'");
+  check_refused("spqr-inspect", {write_model(folder), "--sensitivity", matrix}, 1, "has no sensitivity of");
+  check_refused("spqr-inspect", {file, "--sensitivity", matrix, "--outliers"}, 2, "one at a time");
+  check_refused("spqr-inspect", {file, "--sensitivity", matrix, "--bits", "3"}, 2,
+                "--bits goes with --calibration");
+  check_refused("spqr-inspect", with({checkpoint}), 2, "--calibration goes with --sensitivity");
+  check_refused("spqr-quantize", {checkpoint, file, "--scheme", "rtn", "--keep-sensitivity"}, 2,
+                "--keep-sensitivity cannot be used with --scheme rtn");
+}
+
 TEST_CASE("spqr-inspect --verify: counts the checksums, and names the tensor of which one byte changed") {
   const TemporaryDirectory folder;
   const Finished good = run("spqr-inspect", {write_model(folder), "--verify"});
