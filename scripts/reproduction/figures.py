@@ -11,7 +11,16 @@ def save(figure, path):
     figure.savefig(f"{path}.svg", metadata={"Date": None})
 
 
-def figure_1(pyplot, results, path):
+def plain_axes(axis, ticker):
+    """Numbers as they are, and few of them."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(4))
+
+
+def figure_1(pyplot, ticker, results, path):
     texts = results.texts()
     figure, axes = pyplot.subplots(1, len(texts), figsize=(4.2 * len(texts), 3.6), squeeze=False, constrained_layout=True)
     for axis, text in zip(axes[0], texts):
@@ -22,7 +31,7 @@ def figure_1(pyplot, results, path):
         whole = results.perplexity(plan.BASELINE, text)
         if whole:
             axis.axhline(whole, color="gray", linestyle=":", label=f"f16, {results.gib(plan.BASELINE):.2f} GiB")
-        axis.set_yscale("log")
+        plain_axes(axis, ticker)
         axis.set_title(plan.TEXTS[text].title)
         axis.set_xlabel("model size, GiB")
     axes[0][0].set_ylabel("perplexity")
@@ -49,11 +58,12 @@ def figure_2(pyplot, results, path):
         axis.set_xlabel("input")
         # Where heads begin: rows of queries, keys and values, columns of what follows the heads.
         size = (m if found["heads_along"] == "rows" else n) / len(found["heads"]) if found["heads"] else 0
-        ticks = [round(size * head) for head in range(len(found["heads"]))]
+        heads = range(0, len(found["heads"]), max(1, len(found["heads"]) // 8))
+        ticks = [round(size * head) for head in heads]
         if ticks and found["heads_along"] == "rows":
-            axis.set_yticks(ticks, [f"head {head}" for head in range(len(ticks))], fontsize=6)
+            axis.set_yticks(ticks, [f"head {head}" for head in heads], fontsize=6)
         elif ticks:
-            axis.set_xticks(ticks, [str(head) for head in range(len(ticks))], fontsize=6)
+            axis.set_xticks(ticks, [str(head) for head in heads], fontsize=6)
             axis.set_xlabel("input, by head")
     axes[0][0].set_ylabel("output")
     figure.colorbar(picture, ax=axes[0].tolist(), label="log10 of sensitivity, mean = 0", shrink=0.8)
@@ -66,9 +76,9 @@ def draw(results, stem):
     import matplotlib
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "spqr"  # the same file every time
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
     results = page.Results(results)
     if results.family("SpQR") and results.texts():
-        figure_1(pyplot, results, f"{stem}-figure1")
+        figure_1(pyplot, ticker, results, f"{stem}-figure1")
     if results.of("sensitivity/map") and results.of("sensitivity/map")["maps"]:
         figure_2(pyplot, results, f"{stem}-figure2")

@@ -57,21 +57,23 @@ def table(head, rows):
 
 # ---- tables 1 and 2
 
-def perplexity_rows(results, names):
-    texts = results.texts()
-    head = ["method", "average bits", "size, GiB"] + [plan.TEXTS[text].title for text in texts]
-    rows = [[FAMILY[name], number(results.bits(name), ".3f"), number(results.gib(name), ".3f"),
-             *(number(results.perplexity(name, text), ".3f") for text in texts)] for name in names if results.has(name)]
-    return head, rows
+# What a file is: the first columns of the paper's tables.
+IS = ["model", "size, GiB", "average bits", "method"]
+
+
+def is_cells(results, name):
+    size = results.gib(name)
+    return [results.header["model"], number(size, ".3f" if size and size >= 0.1 else ".3g"), number(results.bits(name), ".3f"), FAMILY[name]]
 
 
 def perplexity_table(results, names):
-    head, rows = perplexity_rows(results, names)
-    known = paper.rows(results.value(f"{plan.BASELINE}/quantize", "config"), results.texts())
-    text = table(head, rows)
+    texts = results.texts()
+    titles = [plan.TEXTS[text].title for text in texts]
+    text = table(IS + titles, [is_cells(results, name) + [number(results.perplexity(name, each), ".3f") for each in texts]
+                               for name in names if results.has(name)])
+    known = paper.rows(results.value(f"{plan.BASELINE}/quantize", "config"), texts)
     if known and names == TABLE_1:
-        title, beside = known
-        text += f"\nThe paper's, {title}:\n\n" + table([head[0], head[1]] + head[3:], beside)
+        text += "\nThe paper's own:\n\n" + table(["model", "average bits", "method"] + titles, known)
     return text
 
 
@@ -120,7 +122,9 @@ def verdict(results):
         first += f"no SpQR file of {limit:.3f} bits, GPTQ's size, or less was measured."
     if any(bits is None for bits in where):
         return first + f" No size of SpQR that was measured (up to {results.bits(names[-1]):.3f} bits) is better on all of them.\n"
-    return first + (f" It becomes better on all of them at about {max(where):.2f} bits (on lines through the logarithms of SpQR's "
+    least = max(where)
+    beside = ", which is less than GPTQ takes" if least <= limit else ""
+    return first + (f" It becomes better on all of them at about {least:.2f} bits{beside} (on lines through the logarithms of SpQR's "
                     "perplexities).\n")
 
 
@@ -137,11 +141,11 @@ def task_table(results):
             continue
         cells = [f"{100 * score['acc']:.2f} ± {100 * score['acc_stderr']:.2f}" if score else "" for score in scores]
         mean = f"{100 * statistics.mean(score['acc'] for score in scores):.2f}" if all(scores) else ""
-        rows.append([method.family, number(results.bits(method.name), ".3f"), number(results.gib(method.name), ".3f"), *cells, mean])
+        rows.append([*is_cells(results, method.name), *cells, mean])
     counts = {results.of(name)["items"] for name in results.all if "/task/" in name}
     items = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(min(counts))
     return ("## Table 3: zero-shot accuracy\n\nPercent, with standard errors; " + items + " items a task; `acc` of the LM Evaluation Harness.\n\n" +
-            table(["method", "average bits", "size, GiB"] + [plan.TASKS[task][0] for task in tasks] + ["mean"], rows) + "\n")
+            table(IS + [plan.TASKS[task][0] for task in tasks] + ["mean"], rows) + "\n")
 
 
 def middle(values, form):
@@ -157,14 +161,14 @@ def speed_table(results):
     kinds = [kind for kind in ("scratch", "prefix") if all(kind in each[name] for each in rounds for name in names)]
     depth = rounds[0][names[0]]["n_depth"]
     titles = {"scratch": "from scratch", "prefix": f"after a prefix of {depth}"}
-    head = ["method", "average bits"] + [f"{titles[kind]}{what}" for kind in kinds for what in (", tokens/s", ", to f16")]
+    head = IS + [f"{titles[kind]}{what}" for kind in kinds for what in (", tokens/s", ", to f16")]
     rows = []
     for name in names:
         cells = []
         for kind in kinds:
             cells.append(middle([each[name][kind] for each in rounds], ".1f"))
             cells.append(middle([each[name][kind] / each[plan.BASELINE][kind] for each in rounds], ".2f"))
-        rows.append([FAMILY[name], number(results.bits(name), ".3f"), *cells])
+        rows.append([*is_cells(results, name), *cells])
     machines = sorted({results.all[name]["machine"] for name in results.all if name.startswith("speed/")})
     return (f"## Table 4: speed\n\nBatch 1, {results.header['sample']['new_tokens']} new tokens, on {'; '.join(machines)}. The models took turns in "
             f"{len(rounds)} rounds; medians, with the least and the largest in brackets, ratios of one round.\n\n" + table(head, rows) + "\n")

@@ -26,11 +26,11 @@ COLUMNS = {"wikitext2": 2, "c4": 3, "ptb": 4}
 
 
 def rows(config, texts):
-    """Title and rows of a table with the columns of `texts`; null for models that the paper has not."""
+    """Rows of a table: model, bits, method, and the columns of `texts`. None for models that the paper has not."""
     fields = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
     found = KNOWN.get(tuple((config or {}).get(field) for field in fields))
     if found is None:
         return None
     title, known = found
-    return title, [[row[0], f"{row[1]:.2f}", *("" if row[COLUMNS[text]] is None else f"{row[COLUMNS[text]]:.2f}" for text in texts)]
-                   for row in known]
+    return [[title, f"{row[1]:.2f}", row[0], *("" if row[COLUMNS[text]] is None else f"{row[COLUMNS[text]]:.2f}" for text in texts)]
+            for row in known]
