@@ -211,10 +211,14 @@ class Runner:
     def forget_others(self, steps):
         """Results of other options or files, which would stand beside these. Ablations of the same sample stay."""
         steps = {step.name: step for step in steps}
-        for name in list(self.results["steps"]):
+
+        def is_other(name):
             if name == f"{plan.BASELINE}/quantize" or (name not in steps and name.startswith("ablation/") and self.same_sample):
-                continue
-            if name not in steps or not self.is_done(steps[name]):
+                return False
+            return name not in steps or not self.is_done(steps[name])
+
+        while others := [name for name in self.results["steps"] if is_other(name)]:  # and then what was made of them
+            for name in others:
                 del self.results["steps"][name]
 
     # -- steps
@@ -254,7 +258,6 @@ class Runner:
 
     def take_all(self, steps, estimate):
         left = self.pending(steps)
-        self.forget_others(steps)
         for step in steps:
             if step.name in self.results["steps"]:
                 estimate.learn(step, self.results["steps"][step.name]["seconds"])

@@ -109,6 +109,16 @@ class Whole(Folder):
         self.assertEqual({call.split()[0] for call in calls}, {"spqr-bench", "spqr-perplexity"})
         self.assertTrue(all("--dataset ptb" in call for call in calls if call.startswith("spqr-perplexity")))
 
+    def test_other_calibration_makes_all_that_is_calibrated_again_at_once(self):
+        self.run_script("--quick")
+        _, calls = self.run_script("--quick", "--calibration-samples", "3")
+        calibrated = [method.name for method in plan.METHODS if method.calibrated]
+        self.assertEqual(self.models_made(calls), sorted(calibrated + ["sensitivity"]))
+        self.assertEqual(sum(call.startswith("spqr-perplexity") for call in calls), 3 * len(calibrated))
+        self.assertIn("Calibrated on 3 windows", self.page())
+        again, _ = self.run_script("--quick", "--calibration-samples", "3")
+        self.assertIn("all is done already", again)
+
     def test_a_model_that_was_deleted_is_made_again_where_it_is_read(self):
         self.run_script("--quick")
         for file in (self.folder / "out/models").iterdir():
