@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
-#include <utility>
 
 #include "kernels/cuda/bandwidth.h"
 #include "kernels/cuda/check.h"
@@ -27,6 +26,18 @@ using cuda::Store;
 struct StepInput {
   std::int32_t position = 0;
   std::int32_t id = 0;
+};
+
+// Sets a flag as long as it lives.
+class While {
+ public:
+  explicit While(bool& flag) : flag_(flag) { flag_ = true; }
+  ~While() { flag_ = false; }
+  While(const While&) = delete;
+  While& operator=(const While&) = delete;
+
+ private:
+  bool& flag_;
 };
 
 class CudaBackend final : public Backend, private cuda::WeightStore {
@@ -63,6 +74,8 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
 
   Buffer allocate(std::size_t bytes) override { return memory_.allocate(bytes); }
 
+  // Waits: that a copy from memory that is not pinned has been read when the call returns is what drivers do,
+  // not what they promise.
   void upload(void* destination, const void* source, std::size_t bytes) override {
     if (bytes == 0) return;
     cuda::check(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyHostToDevice, gpu_.stream),
@@ -91,9 +104,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
     }
     if (ids_.bytes() < ids.size_bytes()) grow(ids_, ids.size_bytes());
     auto* device_ids = static_cast<std::int32_t*>(ids_.data());
-    cuda::check(
-        cudaMemcpyAsync(device_ids, ids.data(), ids.size_bytes(), cudaMemcpyHostToDevice, gpu_.stream),
-        "copying token ids to the device");
+    upload(device_ids, ids.data(), ids.size_bytes());
     cuda::embed(gpu_, x, table, device_ids);
   }
 
@@ -128,7 +139,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
                                 .heads = shape.heads,
                                 .heads_per_kv = shape.heads / cache.kv_heads,
                                 .head_dim = shape.head_dim};
-    const std::int64_t visible = recording_ ? std::min(recorded_visible_, cache.capacity) : first + q.rows;
+    const std::int64_t visible = for_record_ ? std::min(recorded_visible_, cache.capacity) : first + q.rows;
     cuda::attention(gpu_, out, q, cache, position(first), visible, shape,
                     scratch_of(cuda::attention_scratch_bytes(gpu_.multiprocessors, largest)));
   }
@@ -153,17 +164,18 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   }
 
   void decode(std::int32_t id, std::int64_t first, const std::function<void()>& step) override {
-    // Memory that grows cannot be recorded, nor can kernels that have never been launched: the first step
-    // runs as it is.
-    if (!reserved_ || !std::exchange(has_decoded_, true)) {
-      step();
+    // Memory that grows cannot be recorded.
+    if (!reserved_) return step();
+    // Nor can kernels that have never been launched, which are loaded then: the first step runs as it is, its
+    // work cut as that of records will be, so that it has all of their kernels.
+    if (!has_decoded_) {
+      cut_for_record(first, step);
+      has_decoded_ = true;
       return;
     }
     if (!graph_.is_recorded() || first >= recorded_visible_) record(first, step);
     const StepInput input{static_cast<std::int32_t>(first), id};
-    cuda::check(
-        cudaMemcpyAsync(step_input_.data(), &input, sizeof input, cudaMemcpyHostToDevice, gpu_.stream),
-        "copying a token id to the device");
+    upload(step_input_.data(), &input, sizeof input);
     graph_.launch(gpu_);
   }
 
@@ -188,6 +200,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   }
   void grow(Buffer& buffer, std::size_t bytes) {
     synchronize();
+    graph_.forget();  // it has the old one
     buffer = cuda::allocate_device_memory(bytes);
   }
 
@@ -211,18 +224,17 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   }
 
   // For all positions up to a power of two: the work of attention is split for the last of them.
-  void record(std::int64_t first, const std::function<void()>& step) {
+  void cut_for_record(std::int64_t first, const std::function<void()>& step) {
     constexpr std::int64_t kLeastVisible = 256;
     recorded_visible_ = kLeastVisible;
     while (recorded_visible_ <= first) recorded_visible_ *= 2;
-    recording_ = true;
-    try {
-      graph_.record(gpu_, step);
-    } catch (...) {
-      recording_ = false;
-      throw;
-    }
-    recording_ = false;
+    const While cutting(for_record_);
+    step();
+  }
+
+  void record(std::int64_t first, const std::function<void()>& step) {
+    const While recording(recording_);
+    graph_.record(gpu_, [&] { cut_for_record(first, step); });
   }
 
   cuda::Device device_;
@@ -238,6 +250,7 @@ class CudaBackend final : public Backend, private cuda::WeightStore {
   bool reserved_ = false;
   bool has_decoded_ = false;
   bool recording_ = false;
+  bool for_record_ = false;  // attention's work is cut for recorded_visible_
   std::int64_t recorded_visible_ = 0;
   cuda::StepGraph graph_;
 };

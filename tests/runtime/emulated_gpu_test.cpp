@@ -81,6 +81,16 @@ Ids generated(const SessionOptions& opening, const SamplerOptions& sampling, con
   return generate(session, sampler, some_ids(12), options, {}).ids;
 }
 
+// The emulation at its strictest, until the end.
+class Strict {
+ public:
+  Strict() { emulation::set_strict(true); }
+  ~Strict() { emulation::set_strict(before_); }
+
+ private:
+  bool before_ = emulation::strict();
+};
+
 // Logits after each of `ids`, evaluated one by one, all at once at first.
 std::vector<float> logits_after(Session& session, std::int64_t prompt, const Ids& ids) {
   std::vector<float> all;
@@ -234,6 +244,52 @@ TEST_CASE("recorded steps give the logits of steps that are not, also where they
   CHECK(largest_difference(again, expected) < 1e-5F);
   const Ids outside{300};
   CHECK_THROWS_AS(recorded.forward(outside), std::invalid_argument);
+}
+
+TEST_CASE("a record has only kernels that ran before: those of its attention too, from the first token on") {
+  const ModelFile model = ModelFile::packed();
+  const Ids ids = some_ids(4);
+  Session on_cpu(model.on("cpu"));
+  const std::vector<float> expected = logits_after(on_cpu, 0, ids);
+  const Strict strict;
+  emulation::forget_kernels();
+  Session session(model.on("cuda"));
+  CHECK(largest_difference(logits_after(session, 0, ids), expected) < 1e-4F);
+}
+
+TEST_CASE("a record is made anew where the memory that it works in has been replaced") {
+  const ModelFile model = ModelFile::packed();
+  const Ids ids = some_ids(4);
+  Session undisturbed(model.on("cuda"));
+  const std::vector<float> expected = logits_after(undisturbed, 0, ids);
+
+  Backend* backend = nullptr;
+  SessionOptions options = model.on("cuda");
+  options.wrap_backend = [&](std::unique_ptr<Backend> inner) {
+    backend = inner.get();
+    return inner;
+  };
+  Session session(options);
+  // A product of more tokens than the model takes at once needs more scratch than was reserved.
+  const std::vector<float> ones(1000, 1.0F);
+  const TensorView row{ones.data(), DType::f32, {1, 1000}};
+  const LinearGroup weight = backend->place(LinearGroup{{Linear{row, {}}}, {}});
+  const auto grow_scratch = [&](std::int64_t tokens) {
+    const Buffer x = backend->allocate(static_cast<std::size_t>(tokens) * ones.size() * sizeof(float));
+    const Buffer y = backend->allocate(static_cast<std::size_t>(tokens) * sizeof(float));
+    backend->linear_add(y.matrix(tokens, 1), weight, x.matrix(tokens, 1000));
+    backend->synchronize();
+  };
+  std::vector<float> found = logits_after(session, 0, Ids(ids.begin(), ids.begin() + 1));
+  grow_scratch(3000);  // out of the memory that was taken at once
+  for (const std::int32_t id : {ids[1], ids[2]}) {
+    const auto next = session.forward(std::span(&id, 1));
+    found.insert(found.end(), next.begin(), next.end());
+  }
+  grow_scratch(4000);
+  const auto last = session.forward(std::span(ids).last(1));
+  found.insert(found.end(), last.begin(), last.end());
+  CHECK(largest_difference(found, expected) < 1e-5F);
 }
 
 TEST_CASE("a token chosen from the largest logits is the one chosen from all") {

@@ -35,11 +35,15 @@ void reset_memory_high_water_mark();
 // when it ends.
 void check_memory();
 
-// Strict: work is done as late as CUDA may do it, when something waits for it, and code of the host that
-// reads or writes device memory crashes. On where kernels are watched (watch.h) and with environment variable
-// SPQR_EMULATED_STRICT=1, otherwise off. May be changed while no work is queued.
+// Strict: work is done as late as CUDA may do it, when something waits for it, code of the host that reads or
+// writes device memory crashes, and a graph records only kernels that have been launched before (a kernel is
+// loaded when it first is, for which CUDA may need what it does not allow meanwhile). On where kernels are
+// watched (watch.h) and with environment variable SPQR_EMULATED_STRICT=1, otherwise off. May be changed while
+// no work is queued.
 void set_strict(bool strict);
 bool strict();
+// As if none had been launched yet.
+void forget_kernels();
 
 // Of a kernel's argument: throws std::logic_error where it points to memory of the host that is not pinned.
 void check_argument(const char* kernel, const void* pointer);

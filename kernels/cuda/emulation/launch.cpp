@@ -1,5 +1,7 @@
 #include <mutex>
+#include <set>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "kernels/cuda/emulation/block.h"
@@ -20,6 +22,16 @@ bool valid(const LaunchInfo& launch) {
   return grid.x - 1 < kMostBlocksX && grid.y - 1 < kMostBlocksYz && grid.z - 1 < kMostBlocksYz &&
          block.x - 1 < kMostThreads && block.y - 1 < kMostThreads && block.z - 1 < kMostThreadsZ &&
          block.x * block.y * block.z <= kMostThreads && launch.shared_bytes <= kSharedBytesOptIn;
+}
+
+// Kernels that are loaded: those that have been launched outside of records.
+std::mutex loaded_mutex;
+std::set<std::string> loaded;
+
+bool may_launch(const LaunchInfo& launch) {
+  const std::scoped_lock lock(loaded_mutex);
+  if (!is_capturing(launch.stream)) loaded.insert(launch.name);
+  return !strict() || loaded.contains(launch.name);
 }
 
 std::mutex last_mutex;
@@ -66,9 +78,18 @@ LaunchStatistics last_launch_statistics() {
   return last_statistics;
 }
 
+void forget_kernels() {
+  const std::scoped_lock lock(loaded_mutex);
+  loaded.clear();
+}
+
 cudaError_t launch(const LaunchInfo& info, std::function<void()> kernel) {
   if (current != nullptr) throw std::logic_error("a kernel launches a kernel");
   if (!valid(info)) return remember(cudaErrorInvalidConfiguration);
+  if (!may_launch(info)) {
+    const cudaError_t status = forbidden_while_capturing(cudaErrorStreamCaptureUnsupported);
+    if (status != cudaSuccess) return status;
+  }
   return enqueue(info.stream, [info, kernel = std::move(kernel)] {
     run(info, kernel);
     return cudaSuccess;
