@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <climits>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include "kernels/cuda/device/attention_parts.cuh"
 #include "kernels/cuda/launch.h"
@@ -28,13 +26,6 @@ CacheView view(const KvLayer& cache, const CachedRows& rows) {
   view.in_vectors =
       cache.head_dim % kLoadedValues == 0 && reinterpret_cast<std::uintptr_t>(rows.data) % sizeof(uint4) == 0;
   return view;
-}
-
-void check_head_dim(std::int64_t head_dim) {
-  if (head_dim <= kMostHeadDim) return;
-  throw std::invalid_argument("attention on cuda takes a head_dim of at most " +
-                              std::to_string(kMostHeadDim) + ", found " + std::to_string(head_dim) +
-                              ": use the cpu backend");
 }
 
 }  // namespace

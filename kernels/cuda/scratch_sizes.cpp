@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <climits>
+#include <stdexcept>
+#include <string>
 
 #include "kernels/cuda/arena.h"
 #include "kernels/cuda/spqr_device_layout.h"
@@ -54,7 +56,15 @@ std::int64_t attention_splits(int multiprocessors, AttentionKernel kernel, std::
   return std::min({enough, worth, kMostSplits});
 }
 
+void check_head_dim(std::int64_t head_dim) {
+  if (head_dim <= kMostHeadDim) return;
+  throw std::invalid_argument("attention on cuda takes a head_dim of at most " +
+                              std::to_string(kMostHeadDim) + ", found " + std::to_string(head_dim) +
+                              ": use the cpu backend");
+}
+
 std::size_t attention_scratch_bytes(int multiprocessors, const LargestShapes& largest) {
+  check_head_dim(largest.head_dim);
   if (largest.heads == 0) return 0;
   const std::int64_t kv_heads = largest.heads / largest.heads_per_kv;
   std::int64_t parts = 0;

@@ -24,6 +24,10 @@ int attention_few_rows(int rows);
 std::int64_t attention_least_keys(AttentionKernel kernel);  // of a split
 std::int64_t attention_splits(int multiprocessors, AttentionKernel kernel, std::int64_t kv_heads,
                               std::int64_t rows, std::int64_t visible);
+inline constexpr int kMostHeadDim = 256;
+// Throws std::invalid_argument where head_dim is more.
+void check_head_dim(std::int64_t head_dim);
+// Throws as check_head_dim() does, so that a model is refused when its memory is planned.
 std::size_t attention_scratch_bytes(int multiprocessors, const LargestShapes& largest);
 
 // Products with packed weights: spqr_matvec takes up to kMatvecTokens, spqr_matmul works on kMatmulTokens at

@@ -16,7 +16,10 @@ Uploader::Uploader(const Gpu& gpu, std::function<void(std::size_t bytes)> upload
     : gpu_(gpu), uploaded_(std::move(uploaded)) {
   for (Slot& slot : slots_) {
     void* pinned = nullptr;
-    check(cudaMallocHost(&pinned, kPieceBytes), "taking pinned memory");
+    if (cudaMallocHost(&pinned, kPieceBytes) != cudaSuccess) {
+      cudaGetLastError();
+      throw std::runtime_error("the host has no memory to be pinned for copies to the GPU");
+    }
     slot.pinned = static_cast<std::byte*>(pinned);
     check(cudaEventCreateWithFlags(&slot.sent, cudaEventDisableTiming), "making an event");
   }

@@ -108,7 +108,6 @@ inline dim3 attention_grid(const AttentionArguments& a, int tile_rows) {
 }
 
 // Launchers. head_dim is at most kMostHeadDim.
-inline constexpr int kMostHeadDim = 256;
 void attention_few(const Gpu& gpu, const AttentionArguments& a);
 void attention_many(const Gpu& gpu, const AttentionArguments& a);
 void attention_many_f16(const Gpu& gpu, const AttentionArguments& a);
