@@ -24,16 +24,24 @@ void Decoder::embed(Matrix x, std::span<const std::int32_t> ids) {
   backend_.embed(x, embed_tokens_.members.front(), ids);
 }
 
-void Decoder::block(std::int64_t layer, Matrix x, const KvLayer& cache, std::int64_t first) {
+void Decoder::block(std::int64_t layer, Matrix x, std::span<const Segment> segments) {
   if (layer < parts_.first_layer || layer - parts_.first_layer >= parts_.layers) {
     throw std::logic_error(fmt::format("this model was made without block {}", layer));
   }
   check_hidden(x);
-  if (first < 0 || first > cache.capacity - x.rows) {
-    throw std::invalid_argument(fmt::format("{} tokens from position {} do not fit into a KV cache for {}",
-                                            x.rows, first, cache.capacity));
+  check_segments(x, segments);
+  forward(static_cast<std::size_t>(layer - parts_.first_layer), x, segments);
+}
+
+void Decoder::attend(Matrix a, Matrix q, Matrix k, Matrix v, const Rope& rope,
+                     std::span<const Segment> segments, const AttentionShape& shape) {
+  std::int64_t row = 0;
+  for (const Segment& segment : segments) {
+    const auto rows = [&](Matrix of) { return Matrix{of.data + row * of.cols, segment.tokens, of.cols}; };
+    backend_.rope_append(rows(q), rows(k), rows(v), rope, segment.cache, segment.first);
+    backend_.attention(rows(a), rows(q), segment.cache, segment.first, shape);
+    row += segment.tokens;
   }
-  forward(static_cast<std::size_t>(layer - parts_.first_layer), x, cache, first);
 }
 
 void Decoder::head(Matrix logits, Matrix x) {
@@ -60,6 +68,21 @@ void Decoder::check_hidden(Matrix x) const {
     throw std::invalid_argument(fmt::format("activations are ({}, {}), expected 1 to {} tokens of {}", x.rows,
                                             x.cols, max_tokens_, config_.hidden_size));
   }
+}
+
+void Decoder::check_segments(Matrix x, std::span<const Segment> segments) const {
+  std::int64_t rows = 0;
+  for (const Segment& segment : segments) {
+    const bool fits =
+        segment.tokens >= 1 && segment.first >= 0 && segment.first <= segment.cache.capacity - segment.tokens;
+    if (!fits) {
+      throw std::invalid_argument(fmt::format("{} tokens from position {} do not fit into a KV cache for {}",
+                                              segment.tokens, segment.first, segment.cache.capacity));
+    }
+    rows += segment.tokens;
+  }
+  if (rows != x.rows)
+    throw std::invalid_argument(fmt::format("segments of {} tokens for {} rows", rows, x.rows));
 }
 
 LinearGroup Decoder::load_group(WeightSource& source, const LinearGroupSpec& spec, bool bias) {

@@ -15,7 +15,8 @@ class Decoder : public Model {
  public:
   const ModelConfig& config() const final { return config_; }
   void embed(Matrix x, std::span<const std::int32_t> ids) final;
-  void block(std::int64_t layer, Matrix x, const KvLayer& cache, std::int64_t first) final;
+  using Model::block;
+  void block(std::int64_t layer, Matrix x, std::span<const Segment> segments) final;
   void head(Matrix logits, Matrix x) final;
   std::size_t bytes_per_token() const final;
 
@@ -26,11 +27,15 @@ class Decoder : public Model {
 
   // x (tokens, hidden_size) through the block with this index among the loaded ones, in place. Arguments are
   // checked.
-  virtual void forward(std::size_t index, Matrix x, const KvLayer& cache, std::int64_t first) = 0;
+  virtual void forward(std::size_t index, Matrix x, std::span<const Segment> segments) = 0;
   // Of the weights of all loaded blocks.
   virtual std::size_t block_bytes() const = 0;
 
   Backend& backend() { return backend_; }
+  // a = attention of q, for every segment after its k and v, rotated like q, have gone into its cache.
+  // q, a (tokens, query_size); k, v (tokens, kv_size)
+  void attend(Matrix a, Matrix q, Matrix k, Matrix v, const Rope& rope, std::span<const Segment> segments,
+              const AttentionShape& shape);
   // As the configuration has it, positions told apart by rotation.
   AttentionShape attention_shape() const;
   // Throws std::runtime_error where the members have a bias and the configuration says that they have none,
@@ -41,6 +46,7 @@ class Decoder : public Model {
  private:
   const LinearGroup& lm_head() const { return config_.tie_word_embeddings ? embed_tokens_ : lm_head_; }
   void check_hidden(Matrix x) const;
+  void check_segments(Matrix x, std::span<const Segment> segments) const;
   void load_embedding(WeightSource& source);
   void load_head(WeightSource& source);
 

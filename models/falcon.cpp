@@ -78,8 +78,8 @@ class Falcon final : public Decoder {
  private:
   // x (tokens, hidden_size), updated in place. In parallel, both sums are of the x that came in: the MLP's
   // first linear has read it before attention is added.
-  void forward(std::size_t index, Matrix x, const KvLayer& cache, std::int64_t first) override {
-    check_position(first + x.rows);
+  void forward(std::size_t index, Matrix x, std::span<const Segment> segments) override {
+    for (const Segment& segment : segments) check_position(segment.first + segment.tokens);
     const FalconBlock& layer = blocks_[index];
     const auto [q, a, k, v, h] = Workspace(memory_, config(), x.rows);
 
@@ -90,8 +90,7 @@ class Falcon final : public Decoder {
       if (config().parallel_attn)
         backend().linear_group(std::array{h}, layer.dense_h_to_4h, x, &layer.ln_mlp);
     }
-    backend().rope_append(q, k, v, rope_, cache, first);
-    backend().attention(a, q, cache, first, attention_shape());
+    attend(a, q, k, v, rope_, segments, attention_shape());
     backend().linear_add(x, layer.dense, a);
 
     if (!config().parallel_attn) backend().linear_group(std::array{h}, layer.dense_h_to_4h, x, &layer.ln_mlp);

@@ -61,7 +61,7 @@ class Llama final : public Decoder {
 
  private:
   // x (tokens, hidden_size), updated in place.
-  void forward(std::size_t index, Matrix x, const KvLayer& cache, std::int64_t first) override {
+  void forward(std::size_t index, Matrix x, std::span<const Segment> segments) override {
     const LlamaBlock& layer = blocks_[index];
     const auto [q, a, k, v, gate, up] = Workspace(memory_, config(), x.rows);
 
@@ -70,8 +70,7 @@ class Llama final : public Decoder {
       backend().rms_norm(q, q, layer.q_norm);
       backend().rms_norm(k, k, layer.k_norm);
     }
-    backend().rope_append(q, k, v, rope_, cache, first);
-    backend().attention(a, q, cache, first, attention_shape());
+    attend(a, q, k, v, rope_, segments, attention_shape());
     backend().linear_add(x, layer.o_proj, a);
 
     backend().linear_group(std::array{gate, up}, layer.gate_up, x, &layer.post_attention_layernorm);

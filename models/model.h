@@ -35,6 +35,14 @@ struct LinearGroupSpec {
   std::int64_t n = 0;                // in_features
 };
 
+// Rows of x, one behind the other, that continue a sequence: at rows first .. first + tokens - 1 of its
+// cache.
+struct Segment {
+  KvLayer cache;
+  std::int64_t first = 0;
+  std::int64_t tokens = 0;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -42,8 +50,14 @@ class Model {
 
   // x (tokens, hidden_size) <- embeddings of ids
   virtual void embed(Matrix x, std::span<const std::int32_t> ids) = 0;
-  // x through block `layer`; keys and values go to rows first .. of the cache.
-  virtual void block(std::int64_t layer, Matrix x, const KvLayer& cache, std::int64_t first) = 0;
+  // x through block `layer`. The segments, in order, are all of its rows. They may be of one cache: each sees
+  // below its `first` what those before it have left there, and may overwrite what they have from there on.
+  virtual void block(std::int64_t layer, Matrix x, std::span<const Segment> segments) = 0;
+  // The same where x is one segment.
+  void block(std::int64_t layer, Matrix x, const KvLayer& cache, std::int64_t first) {
+    const Segment all{cache, first, x.rows};
+    block(layer, x, {&all, 1});
+  }
   // logits (tokens, vocab_size) of x (tokens, hidden_size): final norm and head. x is overwritten.
   virtual void head(Matrix logits, Matrix x) = 0;
 

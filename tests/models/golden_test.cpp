@@ -244,6 +244,74 @@ TEST_CASE("results do not depend on the number of threads") {
   }
 }
 
+// Sequences of the model's first tokens, and what their rows are when each passes alone.
+TEST_CASE(
+    "segments: several sequences pass as each would alone, and branches share what they have in common") {
+  for (const std::string name : {"llama-mha", "mistral-sliding", "falcon-rw", "falcon-40b"}) {
+    const Golden golden = read_golden(name);
+    const std::int64_t hidden = golden.config.hidden_size;
+    for (const std::string& backend_name : backend_names()) {
+      CAPTURE(name);
+      CAPTURE(backend_name);
+      const auto backend = make_backend(backend_name, {});
+      const auto source = make_weight_source(*golden.checkpoint, DType::f32);
+      const auto model = make_model(golden.config, *source, *backend, 12, {});
+      const CacheTypes types{CacheType::f32, CacheType::f32};
+      const Buffer memory = backend->allocate(static_cast<std::size_t>(12 * hidden) * sizeof(float));
+      // Rows of x behind the last block; segment i has the cache caches[i].
+      struct Part {
+        KvCache* cache;
+        std::int64_t first;
+        std::vector<std::int32_t> ids;
+      };
+      const auto pass = [&](const std::vector<Part>& parts) {
+        std::vector<std::int32_t> ids;
+        for (const Part& part : parts) ids.insert(ids.end(), part.ids.begin(), part.ids.end());
+        const Matrix x = memory.matrix(static_cast<std::int64_t>(ids.size()), hidden);
+        model->embed(x, ids);
+        for (std::int64_t l = 0; l < golden.config.num_hidden_layers; ++l) {
+          std::vector<Segment> segments;
+          for (const Part& part : parts) {
+            segments.push_back(
+                {part.cache->layer(l), part.first, static_cast<std::int64_t>(part.ids.size())});
+          }
+          model->block(l, x, segments);
+        }
+        std::vector<float> values(static_cast<std::size_t>(x.rows * hidden));
+        backend->download(values.data(), x.data, values.size() * sizeof(float));
+        return values;
+      };
+      // Sums of a row are in the same order whatever rows are beside it, or nearly so.
+      const auto check_rows = [&](const std::vector<float>& found, std::size_t row,
+                                  const std::vector<float>& expected, std::size_t from, std::size_t rows) {
+        for (std::size_t i = 0; i < rows * static_cast<std::size_t>(hidden); ++i) {
+          const float a = found[row * static_cast<std::size_t>(hidden) + i];
+          const float b = expected[from * static_cast<std::size_t>(hidden) + i];
+          REQUIRE(std::abs(a - b) <= 1e-5F * (1 + std::abs(b)));
+        }
+      };
+      KvCache one(*backend, golden.config, 12, types);
+      KvCache other(*backend, golden.config, 12, types);
+      const std::vector<std::int32_t> a{5, 6, 7, 8, 9}, b{11, 12, 13};
+      const auto of_a = pass({{&one, 0, a}});
+      const auto of_b = pass({{&one, 0, b}});
+      const auto both = pass({{&one, 0, {5, 6, 7}}, {&other, 0, b}, {&one, 3, {8, 9}}});
+      check_rows(both, 0, of_a, 0, 3);
+      check_rows(both, 3, of_b, 0, 3);
+      check_rows(both, 6, of_a, 3, 2);
+
+      // 5 6 7 once, then 8 9 and 20 21 22 after it, in the same rows of the same cache; then another
+      // sequence.
+      const auto of_c = pass({{&one, 0, {5, 6, 7, 20, 21, 22}}});
+      const auto tree =
+          pass({{&one, 0, {5, 6, 7}}, {&one, 3, {8, 9}}, {&one, 3, {20, 21, 22}}, {&one, 0, b}});
+      check_rows(tree, 0, of_a, 0, 5);
+      check_rows(tree, 5, of_c, 3, 3);
+      check_rows(tree, 8, of_b, 0, 3);
+    }
+  }
+}
+
 TEST_CASE("a model of one block, and sizes") {
   const Golden golden = read_golden("qwen2");
   const auto backend = make_backend("reference", {});
@@ -285,6 +353,11 @@ TEST_CASE("what does not fit is refused with a sentence") {
   CHECK_THROWS_AS(model->block(0, {x.data(), 5, hidden}, cache.layer(0), 0), std::invalid_argument);
   CHECK_THROWS_AS(model->block(0, {x.data(), 4, hidden}, cache.layer(0), 3), std::invalid_argument);
   CHECK_THROWS_AS(model->block(1, {x.data(), 4, hidden}, cache.layer(1), 0), std::logic_error);
+  const std::vector<Segment> few{{cache.layer(0), 0, 2}, {cache.layer(0), 2, 1}};
+  CHECK_THROWS_WITH(model->block(0, {x.data(), 4, hidden}, few), "segments of 3 tokens for 4 rows");
+  const std::vector<Segment> far{{cache.layer(0), 0, 2}, {cache.layer(0), 5, 2}};
+  CHECK_THROWS_AS(model->block(0, {x.data(), 4, hidden}, far), std::invalid_argument);
+  CHECK_THROWS_AS(model->block(0, {x.data(), 4, hidden}, std::vector<Segment>{}), std::invalid_argument);
 
   CHECK_THROWS_AS(KvCache(*backend, golden.config, 0, {}), std::invalid_argument);
   CHECK_THROWS_AS(KvCache::bytes(golden.config, std::int64_t{1} << 62, {}), std::invalid_argument);
