@@ -7,30 +7,10 @@
 #include <stdexcept>
 
 #include "kernels/threads.h"
+#include "runtime/spread.h"
 
 namespace spqr {
 namespace {
-
-// Running mean and spread.   Source: Welford, Technometrics 4 (1962).
-class Spread {
- public:
-  void add(double value) {
-    ++count_;
-    const double delta = value - mean_;
-    mean_ += delta / static_cast<double>(count_);
-    squares_ += delta * (value - mean_);
-  }
-  double error_of_mean() const {
-    const auto count = static_cast<double>(count_);
-    return count_ > 1 ? std::sqrt(squares_ / (count - 1) / count) : 0;
-  }
-  std::int64_t count() const { return count_; }
-
- private:
-  std::int64_t count_ = 0;
-  double mean_ = 0;
-  double squares_ = 0;
-};
 
 // The model checks a batch when it gets there; as targets its ids are looked up before that.
 void check_window(const std::vector<std::int32_t>& window, std::int64_t vocab_size) {
@@ -43,18 +23,27 @@ void check_window(const std::vector<std::int32_t>& window, std::int64_t vocab_si
   }
 }
 
+using Predictions = std::function<void(std::int64_t first, Matrix logits)>;
+
 // -log p of tokens 2 .. n of a window.
 std::vector<double> window_losses(Session& session, const std::vector<std::int32_t>& window,
-                                  const StopCheck& stop) {
+                                  const StopCheck& stop, const Predictions& see) {
   std::vector<double> losses(window.size() - 1);
   session.rewind(0);
   const auto visit = [&](Matrix logits, std::int64_t first) {
+    // What the last token is followed by is not known.
+    logits.rows = std::min(logits.rows, static_cast<std::int64_t>(losses.size()) - first);
     parallel_for(logits.rows, [&](std::int64_t t) {
       const auto next = static_cast<std::size_t>(first + t + 1);
-      if (next == window.size()) return;
       losses[next - 1] = negative_log_likelihood(
           {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
     });
+    for (std::int64_t t = 0; t < logits.rows; ++t) {
+      if (!std::isfinite(losses[static_cast<std::size_t>(first + t)])) {
+        throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
+      }
+    }
+    if (see && logits.rows > 0) see(first, logits);
   };
   session.visit_logits(window, visit, stop);
   return losses;
@@ -70,24 +59,25 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
 }
 
 Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
-                               const PerplexityProgress& progress, const StopCheck& stop) {
+                               const PerplexityProgress& progress, const StopCheck& stop,
+                               const PredictionVisit& visit) {
   Perplexity result;
   Spread spread;
   double sum_of_means = 0;
   for (const auto& window : windows) check_window(window, session.config().vocab_size);
   for (const auto& window : windows) {
     std::vector<double> losses;
+    const auto see = [&](std::int64_t first, Matrix logits) {
+      visit(static_cast<std::size_t>(result.windows), first, logits);
+    };
     try {
-      losses = window_losses(session, window, stop);
+      losses = window_losses(session, window, stop, visit ? Predictions(see) : Predictions());
     } catch (const Interrupted&) {
       result.interrupted = true;
       break;
     }
     double sum = 0;
     for (const double loss : losses) {
-      if (!std::isfinite(loss)) {
-        throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
-      }
       sum += loss;
       spread.add(loss);
     }

@@ -1,5 +1,7 @@
 #include "tests/runtime/small_models.h"
 
+#include <algorithm>
+
 #include "kernels/half.h"
 #include "models/checkpoint.h"
 #include "models/config.h"
@@ -9,7 +11,7 @@
 namespace spqr {
 
 void write_dense_model(const std::string& checkpoint, const std::string& tokenizer, DType dtype,
-                       const std::filesystem::path& out) {
+                       const std::filesystem::path& out, float (*change)(float)) {
   const std::filesystem::path fixtures = SPQR_FIXTURES;
   CheckpointOptions options;
   if (!tokenizer.empty()) options.tokenizer = fixtures / tokenizer;
@@ -18,7 +20,8 @@ void write_dense_model(const std::string& checkpoint, const std::string& tokeniz
   SpqrFileWriter writer(out, "test", false);
   for (const CheckpointTensor& tensor : source->tensors()) {
     if (config.tie_word_embeddings && tensor.name == std::string(kHeadModule) + ".weight") continue;
-    const std::vector<float> values = source->read(tensor.name);
+    std::vector<float> values = source->read(tensor.name);
+    if (change != nullptr && tensor.shape.size() == 2) std::ranges::transform(values, values.begin(), change);
     if (tensor.shape.size() == 1 || dtype == DType::f32) {
       writer.add_dense(tensor.name, {values.data(), DType::f32, tensor.shape});
       continue;
