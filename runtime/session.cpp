@@ -164,14 +164,51 @@ void Session::visit_logits(std::span<const std::int32_t> ids,
   Matrix x;
   const auto pass = [&](std::span<const std::int32_t> batch) { x = stages_.pass(batch, length(), stop); };
   for_batches(ids, pass, [&](std::int64_t first) {
-    for (std::int64_t t = 0; t < x.rows; t += sizes_.logits_tokens) {
-      const std::int64_t rows = std::min(sizes_.logits_tokens, x.rows - t);
-      const Matrix logits = stages_.head({x.data + t * x.cols, rows, x.cols});
-      stages_.last().backend().download(host_logits_.data(), logits.data,
-                                        static_cast<std::size_t>(rows * logits.cols) * sizeof(float));
-      visit({host_logits_.data(), rows, logits.cols}, first + t);
-    }
+    visit_head(x, [&](Matrix logits, std::int64_t row) { visit(logits, first + row); });
   });
+}
+
+void Session::visit_head(Matrix x, const std::function<void(Matrix logits, std::int64_t first)>& visit) {
+  for (std::int64_t t = 0; t < x.rows; t += sizes_.logits_tokens) {
+    const std::int64_t rows = std::min(sizes_.logits_tokens, x.rows - t);
+    const Matrix logits = stages_.head({x.data + t * x.cols, rows, x.cols});
+    stages_.last().backend().download(host_logits_.data(), logits.data,
+                                      static_cast<std::size_t>(rows * logits.cols) * sizeof(float));
+    visit({host_logits_.data(), rows, logits.cols}, t);
+  }
+}
+
+void Session::visit_branches(std::span<const Branch> branches, std::span<const std::int64_t> wanted,
+                             const std::function<void(Matrix logits, std::int64_t first)>& visit,
+                             const StopCheck& stop) {
+  const BranchTape tape(branches, context());
+  rewind(0);
+  std::size_t seen = 0;  // of wanted
+  for (std::int64_t first = 0; first < tape.tokens(); first += sizes_.batch) {
+    const std::int64_t tokens = std::min(sizes_.batch, tape.tokens() - first);
+    const Matrix x = stages_.pass(tape.ids(first, tokens), tape.positions(first, tokens), stop);
+    std::vector<std::int64_t> rows;
+    for (std::size_t i = seen; i < wanted.size() && wanted[i] < first + tokens; ++i)
+      rows.push_back(wanted[i] - first);
+    if (rows.empty()) continue;
+    const auto before = static_cast<std::int64_t>(seen);
+    visit_head(gather(x, rows), [&](Matrix logits, std::int64_t row) { visit(logits, before + row); });
+    seen += rows.size();
+  }
+}
+
+Matrix Session::gather(Matrix x, std::span<const std::int64_t> rows) {
+  Backend& backend = stages_.last().backend();
+  const auto cols = static_cast<std::size_t>(x.cols);
+  host_rows_.resize(static_cast<std::size_t>(x.rows) * cols);
+  backend.download(host_rows_.data(), x.data, host_rows_.size() * sizeof(float));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    // Rows move up: none is overwritten before it has been moved.
+    std::copy_n(host_rows_.begin() + rows[i] * x.cols, cols,
+                host_rows_.begin() + static_cast<std::ptrdiff_t>(i * cols));
+  }
+  backend.upload(x.data, host_rows_.data(), rows.size() * cols * sizeof(float));
+  return {x.data, static_cast<std::int64_t>(rows.size()), x.cols};
 }
 
 }  // namespace spqr

@@ -15,6 +15,7 @@
 #include "models/kv_cache.h"
 #include "models/model.h"
 #include "models/spqr_file.h"
+#include "runtime/branches.h"
 #include "runtime/stage_plan.h"
 #include "runtime/stages.h"
 #include "tokenizer/tokenizer.h"
@@ -91,6 +92,13 @@ class Session {
                     const std::function<void(Matrix logits, std::int64_t first)>& visit,
                     const StopCheck& stop = {});
 
+  // Forgets the sequence, evaluates the branches in batches, and hands logits to `visit`: those of the tokens
+  // with the indices `wanted`, ascending, all branches' tokens counted through; rows first .. first +
+  // logits.rows of these, in order. The sequence is empty afterwards.
+  void visit_branches(std::span<const Branch> branches, std::span<const std::int64_t> wanted,
+                      const std::function<void(Matrix logits, std::int64_t first)>& visit,
+                      const StopCheck& stop = {});
+
  private:
   void plan(const SessionOptions& options);
   std::unique_ptr<Backend> make(const SessionOptions& options, std::string_view name);
@@ -102,6 +110,10 @@ class Session {
                    const std::function<void(std::int64_t first)>& done = {});
   // Leaves the logits after the last of `ids` in the last stage.
   Matrix evaluate(std::span<const std::int32_t> ids, const StopCheck& stop);
+  // Logits of x, in the last stage's memory, in pieces. x is overwritten.
+  void visit_head(Matrix x, const std::function<void(Matrix logits, std::int64_t first)>& visit);
+  // x, in the last stage's memory, becomes those of its rows with these indices, ascending.
+  Matrix gather(Matrix x, std::span<const std::int64_t> rows);
 
   std::chrono::steady_clock::time_point begin_;
   std::size_t available_;  // bytes of memory before the file was opened
@@ -116,6 +128,7 @@ class Session {
   std::vector<std::int32_t> ids_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<float> host_logits_;
+  std::vector<float> host_rows_;
   double load_seconds_ = 0;
 };
 

@@ -47,38 +47,47 @@ void Stages::receive(std::size_t stage, std::int64_t tokens) {
   stages_[stage]->backend().upload(to.data, moved_.data(), bytes);
 }
 
-void Stages::run(std::size_t index, std::span<const std::int32_t> ids, std::int64_t first,
+void Stages::run(std::size_t index, std::span<const std::int32_t> ids, std::span<const Positions> at,
                  const StopCheck& stop) {
   const Stage& stage = *stages_[index];
   const Matrix x = stage.x(static_cast<std::int64_t>(ids.size()));
   if (index == 0) stage.model().embed(x, ids);
+  std::vector<Segment> segments(at.size());
   for (std::int64_t i = 0; i < stage.parts().layers; ++i) {
     if (stop && stop()) throw Interrupted();
     const std::int64_t layer = stage.parts().first_layer + i;
-    stage.model().block(layer, x, stage.cache(layer), first);
+    for (std::size_t s = 0; s < at.size(); ++s) segments[s] = {stage.cache(layer), at[s].first, at[s].tokens};
+    stage.model().block(layer, x, segments);
   }
 }
 
-Matrix Stages::pass_to_last(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop) {
+Matrix Stages::pass_to_last(std::span<const std::int32_t> ids, std::span<const Positions> at,
+                            const StopCheck& stop) {
   const auto tokens = static_cast<std::int64_t>(ids.size());
   for (std::size_t i = 0; i < stages_.size(); ++i) {
     receive(i, tokens);
-    if (i + 1 < stages_.size()) run(i, ids, first, stop);
+    if (i + 1 < stages_.size()) run(i, ids, at, stop);
   }
   return last().x(tokens);
 }
 
-Matrix Stages::pass(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop) {
-  const Matrix x = pass_to_last(ids, first, stop);
-  run(stages_.size() - 1, ids, first, stop);
+Matrix Stages::pass(std::span<const std::int32_t> ids, std::span<const Positions> at, const StopCheck& stop) {
+  const Matrix x = pass_to_last(ids, at, stop);
+  run(stages_.size() - 1, ids, at, stop);
   return x;
 }
 
+Matrix Stages::pass(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop) {
+  const Positions at{first, static_cast<std::int64_t>(ids.size())};
+  return pass(ids, {&at, 1}, stop);
+}
+
 Matrix Stages::pass_to_logits(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop) {
-  const Matrix x = pass_to_last(ids, first, stop);
+  const Positions at{first, static_cast<std::int64_t>(ids.size())};
+  const Matrix x = pass_to_last(ids, {&at, 1}, stop);
   const Matrix row{x.data + (x.rows - 1) * x.cols, 1, x.cols};
   const auto step = [&] {
-    run(stages_.size() - 1, ids, first, stop);
+    run(stages_.size() - 1, ids, {&at, 1}, stop);
     head(row);
   };
   if (ids.size() == 1) {

@@ -12,6 +12,7 @@
 #include "kernels/backend.h"
 #include "models/kv_cache.h"
 #include "models/model.h"
+#include "runtime/branches.h"
 
 namespace spqr {
 
@@ -75,8 +76,10 @@ class Stages {
   // Weights read for one token.
   std::size_t bytes_per_token() const;
 
-  // x of `ids` behind the last block, at positions first .. of the sequence, in the last stage's memory.
-  // Throws Interrupted where `stop` says so.
+  // x of `ids` behind the last block, in the last stage's memory. They are tokens of the positions `at`, one
+  // behind the other, and see what is in the cache below these. Throws Interrupted where `stop` says so.
+  Matrix pass(std::span<const std::int32_t> ids, std::span<const Positions> at, const StopCheck& stop);
+  // The same at positions first .. of the sequence.
   Matrix pass(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop);
   // The same and the logits (1, vocab_size) after the last of them, which stay there. A single token goes
   // through Backend::decode().
@@ -88,8 +91,10 @@ class Stages {
   // x of the stage as the one before has left it.
   void receive(std::size_t stage, std::int64_t tokens);
   // All but the last; x is where it is taken up.
-  Matrix pass_to_last(std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop);
-  void run(std::size_t stage, std::span<const std::int32_t> ids, std::int64_t first, const StopCheck& stop);
+  Matrix pass_to_last(std::span<const std::int32_t> ids, std::span<const Positions> at,
+                      const StopCheck& stop);
+  void run(std::size_t stage, std::span<const std::int32_t> ids, std::span<const Positions> at,
+           const StopCheck& stop);
 
   std::vector<std::unique_ptr<Stage>> stages_;
   std::vector<float> moved_;

@@ -157,4 +157,12 @@ bool is_unicode_word(char32_t code) {
          kind == UTF8PROC_CATEGORY_PC;
 }
 
+char32_t lower_case(char32_t code) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
+
+char32_t title_case(char32_t code) {
+  return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(code)));
+}
+
 }  // namespace spqr

@@ -42,5 +42,7 @@ bool is_unicode_number(char32_t code);       // categories Nd, Nl, No
 bool is_unicode_punctuation(char32_t code);  // ASCII punctuation and symbols, categories P*
 bool is_unicode_space(char32_t code);        // property White_Space
 bool is_unicode_word(char32_t code);         // letters, marks, decimal digits, connectors: \w
+char32_t lower_case(char32_t code);          // the one character it becomes
+char32_t title_case(char32_t code);
 
 }  // namespace spqr
