@@ -97,7 +97,6 @@ void add_weight_options(cxxopts::Options& options) {
       ("calibration-length", "tokens of each (default 2048)", text(), "N")                            //
       ("tokenizer", "of a checkpoint that has none, or in place of its own", text()->default_value(""),
        "FILE")                                                                                    //
-      ("scheme", "of the blocks before, and of the matrix: spqr (default) or gptq", text(), "S")  //
       ("bits", "of a weight code, 2..8 (default 3)", text(), "N")                                 //
       ("outlier-threshold", "of the blocks before (default 0.2)", text(), "T")                    //
       ("damp", "added to the Hessian's diagonal, in units of its mean (default 1)", text(), "D")  //

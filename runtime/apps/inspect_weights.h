@@ -7,7 +7,8 @@
 
 namespace spqr {
 
-// --sensitivity, --outliers, and what the first takes beside a checkpoint.
+// --sensitivity, --outliers, and what the first takes beside a checkpoint; but for --scheme, which is the
+// tool's.
 void add_weight_options(cxxopts::Options& options);
 
 // Answers them, and returns the exit status; none where none was asked. Throws UsageError for options that do

@@ -26,9 +26,9 @@ constexpr const char* kDescription =
 
 // How a model is quantized that is planned for; and what else is for --plan only.
 constexpr std::array kQuantizeOptions{"preset", "scheme", "embedding-scheme", "head-scheme"};
-constexpr std::array kPlanOptions{"synthetic",   "preset",        "scheme",      "embedding-scheme",
-                                  "head-scheme", "device-memory", "backend",     "gpu-layers",
-                                  "batch-size",  "cache-type-k",  "cache-type-v"};
+constexpr std::array kPlanOptions{"synthetic",     "preset",      "embedding-scheme", "head-scheme",
+                                  "device-memory", "backend",     "gpu-layers",       "batch-size",
+                                  "cache-type-k",  "cache-type-v"};
 
 // Tensors that have a checksum: all but those that only fill up.
 std::size_t checksums_of(const SpqrFile& file) {
@@ -72,6 +72,8 @@ int run_inspect(const cxxopts::ParseResult& options) {
   for (const char* name : kPlanOptions) {
     if (options.count(name) > 0) throw UsageError(fmt::format("--{} is for --plan", name));
   }
+  if (options.count("scheme") > 0 && options.count("sensitivity") == 0)
+    throw UsageError("--scheme is for --plan and --sensitivity");
   if (options.count("model") == 0) throw UsageError("no file is given");
   if (options.count("model") > 1) throw UsageError("more than one file is given");
   if (const auto status = inspect_weights(options)) return *status;
@@ -101,8 +103,13 @@ int main(int argc, char** argv) {
       ("m,model", ".spqr file", cxxopts::value<std::string>(), "FILE")                              //
       ("c,ctx-size", "tokens of context to plan memory for; 0: the model's maximum, at most 4096",  //
        cxxopts::value<std::int64_t>()->default_value("0"), "N")                                     //
-      ("verify", "check the checksum of every tensor")                                              //
-      ("tensors", "list all tensors")                                                               //
+      ("scheme",
+       "with --plan: spqr (default), gptq, rtn, f16, bf16, f32; with --sensitivity: spqr or gptq, of the "
+       "blocks "
+       "before, and of the matrix",
+       cxxopts::value<std::string>(), "S")              //
+      ("verify", "check the checksum of every tensor")  //
+      ("tensors", "list all tensors")                   //
       ("json", "print one JSON object");
   spqr::add_plan_options(options);
   const auto text = [](const char* standard = nullptr) {
@@ -112,7 +119,6 @@ int main(int argc, char** argv) {
   options.add_options("Plan")                                                                               //
       ("synthetic", "no file: a model of this shape (of spqr-quantize) that is not made", text(), "SHAPE")  //
       ("preset", "of it: near-lossless, 4bit, 3bit", text(), "P")                                           //
-      ("scheme", "of it: spqr (default), gptq, rtn, f16, bf16, f32", text(), "S")                           //
       ("embedding-scheme", "of it, as of spqr-quantize", text(), "S")                                       //
       ("head-scheme", "of it, as of spqr-quantize", text(), "S")                                            //
       ("backend", "auto, cuda, cpu or reference", text("auto"))                                             //
