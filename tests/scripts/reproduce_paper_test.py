@@ -180,13 +180,21 @@ class Trouble(Folder):
         self.assertIn("f16/quantize", self.page())
 
     def test_ctrl_c_leaves_results_and_the_same_command_goes_on(self):
+        self.interrupt(signal.SIGINT)
+
+    def test_terminated_behind_a_shell_that_ignores_ctrl_c(self):
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        self.interrupt(signal.SIGTERM)
+
+    def interrupt(self, number):
         self.calls_file.write_text("")
         process = subprocess.Popen(self.command(), env=self.environment({"FAKE_HANG": "gptq-4.spqr --dataset c4-new"}), stderr=subprocess.PIPE, text=True)
         for _ in range(600):
             if "gptq-4.spqr --dataset c4-new" in self.calls_file.read_text():
                 break
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, told)
         self.assertIn("the same command goes on from here", told)
