@@ -110,7 +110,9 @@ def verdict(results):
     for name in reversed(smaller):
         if wins(name):
             figures = ", ".join(f"{results.perplexity(name, text):.3f} to {results.perplexity(rival, text):.3f}" for text in texts)
-            return f"Yes: SpQR at {results.bits(name):.3f} bits is better than GPTQ at {limit:.3f} bits on {sets} ({figures}).\n"
+            losers = [f"{results.bits(other):.3f}" for other in smaller if not wins(other)]
+            beside = f" But SpQR at {' and '.join(losers)} bits is not." if losers else ""
+            return f"Yes: SpQR at {results.bits(name):.3f} bits is better than GPTQ at {limit:.3f} bits on {sets} ({figures}).{beside}\n"
     where = [crossing([(results.bits(name), results.perplexity(name, text)) for name in names], results.perplexity(rival, text))
              for text in texts]
     first = "**No**: "

@@ -253,6 +253,11 @@ class Verdict(unittest.TestCase):
         text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 15, 15), (19, 25, 25))))
         self.assertTrue(text.startswith("Yes: SpQR at 3.940 bits is better than GPTQ at 4.050 bits on WikiText2, C4 and PTB"), text)
 
+    def test_a_larger_one_that_is_not_better_is_named(self):
+        text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 30, 15), (19, 19, 19))))
+        self.assertIn("Yes: SpQR at 3.470 bits", text)
+        self.assertIn("But SpQR at 3.940 bits is not.", text)
+
     def test_not_better_on_one_says_where_it_becomes_so(self):
         text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 15, 40), (50, 50, 50))))
         self.assertIn("**No**: SpQR at 3.940 bits is not better than GPTQ at 4.050 bits on PTB.", text)
