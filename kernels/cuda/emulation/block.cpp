@@ -68,7 +68,7 @@ Block::Block()
 }
 Block::~Block() = default;
 
-void Block::prepare(const LaunchInfo& launch, const std::function<void()>& kernel) {
+void Block::prepare(const LaunchInfo& launch, std::uint32_t number, const std::function<void()>& kernel) {
   launch_ = &launch;
   kernel_ = &kernel;
   const dim3& shape = launch.block;
@@ -91,7 +91,7 @@ void Block::prepare(const LaunchInfo& launch, const std::function<void()>& kerne
   std::fill_n(shared_memory() + launch.shared_bytes, kRedZone, kRedZoneByte);
   if (!watched()) return;
   if (watch_ == nullptr) watch_ = std::make_unique<Watch>(*this);
-  watch_->begin_launch();
+  watch_->begin_launch(number);
 }
 
 void Block::run(std::int64_t index) {

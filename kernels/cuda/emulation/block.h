@@ -63,7 +63,7 @@ class Block {
   ~Block();
 
   // To be called before run(); both arguments stay with the caller.
-  void prepare(const LaunchInfo& launch, const std::function<void()>& kernel);
+  void prepare(const LaunchInfo& launch, std::uint32_t number, const std::function<void()>& kernel);
   // The whole life of block number `index` of the grid, x fastest. Throws std::logic_error where a thread
   // does something wrong, and what a kernel throws.
   void run(std::int64_t index);

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -54,11 +55,13 @@ struct SharedStatistics {
 
 void run(const LaunchInfo& launch, const std::function<void()>& kernel) {
   const std::int64_t blocks = static_cast<std::int64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
+  static std::atomic<std::uint32_t> launches{0};
+  const std::uint32_t number = ++launches;
   SharedStatistics statistics;
   parallel(blocks, [&](Indices& mine) {
     if (!mine.next()) return;
     Block& block = Block::of_this_thread();
-    block.prepare(launch, kernel);
+    block.prepare(launch, number, kernel);
     do {
       block.run(mine.index());
     } while (mine.next());

@@ -69,9 +69,8 @@ void watch_copy_ends(const void* address, std::size_t bytes) {
   look([&](Watch& it) { it.copy_ends(reinterpret_cast<std::uintptr_t>(address), bytes); });
 }
 
-void Watch::begin_launch() {
-  static std::atomic<std::uint32_t> launches{0};
-  launch_ = ++launches;
+void Watch::begin_launch(std::uint32_t number) {
+  launch_ = number;
   allocations_ = allocations();
   last_allocation_ = 0;
   shared_ = reinterpret_cast<std::uintptr_t>(block_.shared_memory());

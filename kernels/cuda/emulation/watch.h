@@ -37,7 +37,8 @@ class Watch {
  public:
   explicit Watch(Block& block) : block_(block) {}
 
-  void begin_launch();
+  // number: of the launch, the same in all threads that run its blocks.
+  void begin_launch(std::uint32_t number);
   void begin_block();
   void end_block();
 
