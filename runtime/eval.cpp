@@ -7,7 +7,7 @@
 #include <stdexcept>
 
 #include "kernels/threads.h"
-#include "runtime/perplexity.h"
+#include "runtime/logits.h"
 #include "runtime/task_lines.h"
 
 namespace spqr {
@@ -178,8 +178,7 @@ std::vector<std::vector<double>> choice_loglikelihoods(Session& session, std::sp
           {logits.data + row * logits.cols, static_cast<std::size_t>(logits.cols)}, of.id);
     });
     for (std::size_t p = 0; p < log_p.size(); ++p) {
-      if (!std::isfinite(log_p[p]))
-        throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
+      require_finite(log_p[p]);
       const Prediction& of = predictions[begin + p];
       result[of.item][of.choice] += log_p[p];
     }

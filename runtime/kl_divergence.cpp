@@ -4,16 +4,11 @@
 #include <cmath>
 
 #include "kernels/threads.h"
+#include "runtime/logits.h"
 #include "runtime/spread.h"
 
 namespace spqr {
 namespace {
-
-double log_of_sum(std::span<const float> logits, double maximum) {
-  double total = 0;
-  for (const float logit : logits) total += std::exp(static_cast<double>(logit) - maximum);
-  return std::log(total) + maximum;
-}
 
 Estimate mean_of(const Spread& spread) {
   return {spread.mean(), spread.error_of_mean()};
@@ -25,7 +20,7 @@ TokenChange compare_predictions(std::span<const double> base_log_p, std::span<co
                                 std::int32_t id) {
   const auto top = std::ranges::max_element(logits);
   const auto base_top = std::ranges::max_element(base_log_p);
-  const double shift = log_of_sum(logits, static_cast<double>(*top));
+  const double shift = log_sum_exp(logits);
   const auto right = static_cast<std::size_t>(id);
   TokenChange change;
   change.base_loss = -base_log_p[right];

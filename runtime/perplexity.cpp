@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "kernels/threads.h"
+#include "runtime/logits.h"
 #include "runtime/spread.h"
 
 namespace spqr {
@@ -38,11 +39,8 @@ std::vector<double> window_losses(Session& session, const std::vector<std::int32
       losses[next - 1] = negative_log_likelihood(
           {logits.data + t * logits.cols, static_cast<std::size_t>(logits.cols)}, window[next]);
     });
-    for (std::int64_t t = 0; t < logits.rows; ++t) {
-      if (!std::isfinite(losses[static_cast<std::size_t>(first + t)])) {
-        throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
-      }
-    }
+    for (std::int64_t t = 0; t < logits.rows; ++t)
+      require_finite(losses[static_cast<std::size_t>(first + t)]);
     if (see && logits.rows > 0) see(first, logits);
   };
   session.visit_logits(window, visit, stop);
@@ -50,13 +48,6 @@ std::vector<double> window_losses(Session& session, const std::vector<std::int32
 }
 
 }  // namespace
-
-double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
-  const auto maximum = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double total = 0;
-  for (const float logit : logits) total += std::exp(static_cast<double>(logit) - maximum);
-  return std::log(total) + maximum - static_cast<double>(logits[static_cast<std::size_t>(id)]);
-}
 
 Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<std::int32_t>>& windows,
                                const PerplexityProgress& progress, const StopCheck& stop,

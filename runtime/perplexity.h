@@ -32,7 +32,4 @@ Perplexity evaluate_perplexity(Session& session, const std::vector<std::vector<s
                                const PerplexityProgress& progress, const StopCheck& stop,
                                const PredictionVisit& visit = {});
 
-// -log softmax(logits)[id] in double precision.
-double negative_log_likelihood(std::span<const float> logits, std::int32_t id);
-
 }  // namespace spqr

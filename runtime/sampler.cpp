@@ -7,16 +7,13 @@
 #include <map>
 #include <stdexcept>
 
+#include "runtime/logits.h"
+
 namespace spqr {
 namespace {
 
 void require(bool good, const char* option, double value, const char* expected) {
   if (!good) throw std::invalid_argument(fmt::format("{} is {}, expected {}", option, value, expected));
-}
-
-void require_finite(float largest) {
-  if (std::isfinite(largest)) return;
-  throw std::runtime_error("the model's logits are not finite; is its file damaged? --verify tells");
 }
 
 }  // namespace

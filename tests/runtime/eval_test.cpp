@@ -1,5 +1,6 @@
 // Log-likelihoods of choices: shared contexts, rewound caches and batches against one pass per choice.
 #include "runtime/eval.h"
+#include "runtime/logits.h"
 
 #include <doctest/doctest.h>
 

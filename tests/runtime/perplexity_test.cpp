@@ -1,5 +1,6 @@
 // Perplexity of small random models against transformers, and its standard error against the formula.
 #include "runtime/perplexity.h"
+#include "runtime/logits.h"
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>

@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "models/spqr_file.h"
 #include "runtime/inspect.h"
+#include "runtime/logits.h"
 #include "runtime/perplexity.h"
 #include "tests/models/files.h"
 #include "tests/runtime/quantize_jobs.h"
