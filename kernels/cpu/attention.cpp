@@ -105,13 +105,14 @@ void score(const Task& task, const Scratch& scratch, const float* keys, std::int
     return;
   }
   const Panels panels = pack_transposed(task.kernels, scratch.panels, keys, d, count);
-  for (std::int64_t key = 0; key < count; key += kPanelCols) {
+  constexpr std::int64_t kKeysAtOnce = 2 * kPanelCols;
+  for (std::int64_t key = 0; key < count; key += kKeysAtOnce) {
     const std::int64_t blind =
         std::max<std::int64_t>(0, begin + key - task.first_position) * task.heads_per_kv;
     if (blind >= task.rows()) break;
     multiply(task.kernels.multiply_panels, {scratch.scores + blind * kKeys + key, kKeys},
              {scratch.queries + blind * d, d}, task.rows() - blind,
-             columns(panels, key, std::min(kPanelCols, count - key)), {0, d}, Store::overwrite);
+             columns(panels, key, std::min(kKeysAtOnce, count - key)), {0, d}, Store::overwrite);
   }
 }
 

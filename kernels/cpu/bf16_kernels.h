@@ -4,6 +4,9 @@
 //   The first columns, which are those with the largest activations where columns are in their order
 // (act_order), come twice: what rounding left of their weights is multiplied with the same activations. On a
 // model with a few very large ones this takes most of what is lost.
+//   Where products of bf16 are very fast, dense weights of 16 bits are multiplied so too, without loss: both
+// sides are sums of two bf16, high and low, and three of the four products follow each other as columns
+// (high high, high low, low high). The fourth is as small as what rounding leaves of f32 sums.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +38,14 @@ struct Bf16Kernels {
                      std::uint32_t* panels);
   // As VectorKernels has it, for A and panels of pairs; depth and strides count pairs.
   cpu::MultiplyPanels multiply_panels;
+  // Null unless three of these products are faster than one in f32. x (columns) = high + low but for 2^-17 of
+  // it, both (plain_pairs(columns)).
+  void (*split)(const float* x, std::int64_t columns, std::uint32_t* high, std::uint32_t* low) = nullptr;
+  static constexpr std::int64_t split_pairs(std::int64_t columns) { return 3 * plain_pairs(columns); }
 };
 
 extern const Bf16Kernels kBf16Avx512;
+// The same with products in AMX tiles; A's columns lie side by side.
+extern const Bf16Kernels kBf16Amx;
 
 }  // namespace spqr

@@ -1,7 +1,6 @@
 #include "kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "kernels/cpu/operations.h"
 #include "kernels/host_backend.h"
@@ -10,7 +9,7 @@
 namespace spqr {
 namespace {
 
-Matrix matrix(std::vector<float>& memory, std::int64_t rows, std::int64_t cols) {
+Matrix matrix(Growing<float>& memory, std::int64_t rows, std::int64_t cols) {
   return {grown(memory, rows * cols), rows, cols};
 }
 
@@ -149,7 +148,7 @@ class CpuBackend final : public HostBackend {
   const KernelTables& kernels_;
   cpu::ThreadMemory memory_;
   cpu::LinearInputs inputs_;
-  std::vector<float> partial_, normed_, gathered_;
+  Growing<float> partial_, normed_, gathered_;
   cpu::RopeTable rope_table_;
 };
 

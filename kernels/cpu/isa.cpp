@@ -5,12 +5,17 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace spqr {
 namespace {
 
-constexpr std::array kBestFirst = {Isa::avx512_bf16, Isa::avx512, Isa::avx2_vnni, Isa::avx2, Isa::portable};
+constexpr std::array kBestFirst = {Isa::amx_bf16,  Isa::avx512_bf16, Isa::avx512,
+                                   Isa::avx2_vnni, Isa::avx2,        Isa::portable};
 
 #if defined(__x86_64__)
 // AVX-VNNI has a bit of its own that not every compiler's __builtin_cpu_supports() knows.
@@ -22,9 +27,29 @@ bool has_avx_vnni() {
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
 }
 
+// Tiles are state of the processor that Linux gives to processes which ask for it (its documentation,
+// arch/x86/xstate).
+bool has_amx_bf16() {
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023;
+  constexpr int kTileData = 18;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  const bool known =
+      __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1) != 0 && (edx >> 24 & 1) != 0;
+  return known && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 bool is_present(Isa isa) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   switch (isa) {
+    case Isa::amx_bf16:
+      return is_present(Isa::avx512_bf16) && has_amx_bf16();
     case Isa::avx512_bf16:
       return is_present(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
     case Isa::avx512:
@@ -59,6 +84,8 @@ struct PresentIsas {
 
 std::string_view name_of(Isa isa) {
   switch (isa) {
+    case Isa::amx_bf16:
+      return "amx-bf16";
     case Isa::avx512_bf16:
       return "avx512-bf16";
     case Isa::avx512:

@@ -14,9 +14,10 @@ enum class Isa : std::uint8_t {
   avx2_vnni,    // and AVX-VNNI: dot products of bytes
   avx512,       // AVX-512 F, BW, DQ, VL and VNNI
   avx512_bf16,  // and BF16: products of bf16
+  amx_bf16,     // and AMX: the same in tiles
 };
 
-// "portable", "avx2", "avx2-vnni", "avx512", "avx512-bf16"
+// "portable", "avx2", "avx2-vnni", "avx512", "avx512-bf16", "amx-bf16"
 std::string_view name_of(Isa isa);
 
 // Those of this processor, best first.

@@ -9,7 +9,10 @@ const KernelTables& kernel_tables(Isa isa) {
   static const KernelTables kAvx2Vnni{cpu::kVectorAvx2, kSpqrStripAvx2Vnni, 16, 12};
   static const KernelTables kAvx512{cpu::kVectorAvx512, kSpqrStripAvx512, 24, 12};
   static const KernelTables kAvx512Bf16{cpu::kVectorAvx512, kSpqrStripAvx512, 24, 12, &kBf16Avx512};
+  static const KernelTables kAmxBf16{cpu::kVectorAvx512, kSpqrStripAvx512, 24, 12, &kBf16Amx};
   switch (isa) {
+    case Isa::amx_bf16:
+      return kAmxBf16;
     case Isa::avx512_bf16:
       return kAvx512Bf16;
     case Isa::avx512:

@@ -3,6 +3,7 @@
 // linear_tiles.cpp.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/spqr_matmul.h"
@@ -97,6 +98,16 @@ Path path_of(const Execution& run, const LinearJob& job) {
   return f32 || run.kernels.bf16 == nullptr ? Path::tiles_f32 : Path::tiles_bf16;
 }
 
+bool splits_dense(const KernelTables& kernels) {
+  return kernels.bf16 != nullptr && kernels.bf16->split != nullptr;
+}
+
+// Whether the product with many tokens is one of high and low parts.
+bool is_split(const Execution& run, const LinearJob& job, const TensorView& weight) {
+  return job.activations == ActivationType::automatic && splits_dense(run.kernels) &&
+         weight.dtype != DType::f32;
+}
+
 }  // namespace
 
 void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t first, std::int64_t rows,
@@ -109,12 +120,14 @@ void weight_rows(const KernelTables& kernels, const Linear& weight, std::int64_t
 }
 
 std::int64_t linear_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens) {
-  return tokens > std::min(kernels.few_packed, kernels.few_dense) ? tile_floats(n) : 0;
+  if (tokens <= std::min(kernels.few_packed, kernels.few_dense)) return 0;
+  return tile_floats(splits_dense(kernels) ? Bf16Kernels::split_pairs(n) : n);
 }
 
 std::int64_t LinearInputs::most_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens) {
   const std::int64_t few = std::min(tokens, std::max(kernels.few_packed, few_tokens(kernels)));
-  return SpqrInput::most_floats(n, few) + (kernels.bf16 != nullptr ? Bf16Kernels::pairs(n) * tokens : 0);
+  return SpqrInput::most_floats(n, few) + (kernels.bf16 != nullptr ? Bf16Kernels::pairs(n) * tokens : 0) +
+         (splits_dense(kernels) ? Bf16Kernels::split_pairs(n) * tokens : 0);
 }
 
 void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs) {
@@ -123,11 +136,15 @@ void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs) {
     if (path == Path::few) packed_few(run, job, inputs.few);
     if (path == Path::tiles_bf16) narrow(*run.kernels.bf16, job.permuted, inputs.bf16);
   }
+  bool has_split = false;  // inputs.split holds x
   for (std::size_t i = 0; i < job.members.size(); ++i) {
     const Linear& weight = job.members[i];
     const auto* dense = std::get_if<TensorView>(&weight.weight);
     if (dense != nullptr && job.x.rows <= run.kernels.few_dense) {
       dense_few(run, job.ys[i], weight, *dense, job.x, job.store);
+    } else if (dense != nullptr && is_split(run, job, *dense)) {
+      if (!std::exchange(has_split, true)) split(*run.kernels.bf16, job.x, inputs.split);
+      linear_tiles_split(run, job.ys[i], weight, inputs.split, job.store);
     } else if (dense != nullptr) {
       linear_tiles(run, job.ys[i], weight, job.x, job.store);
     } else if (path == Path::tiles_f32) {

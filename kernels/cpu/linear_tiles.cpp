@@ -15,6 +15,8 @@ constexpr std::int64_t kTileTokens = 192;
 // Products summed in registers: a panel of so many rows stays in the first cache, so much of a tile's inputs
 // in the second.
 constexpr std::int64_t kDepth = 256;
+constexpr std::int64_t kDepthUnit = 16;
+static_assert(kDepth % kDepthUnit == 0);
 // Rows widened at a time, as the packed layout has them.
 constexpr std::int64_t kStripRows = 64;
 static_assert(kTileRows % kStripRows == 0 && kStripRows % kPanelCols == 0);
@@ -45,7 +47,8 @@ ConstRows inputs_of(Matrix x, std::int64_t first, std::int64_t count, const Tile
 void multiply_tile(MultiplyPanels multiply_panels, Rows y, Matrix x, const Panels& w, Store store,
                    const TileScratch& scratch) {
   const std::int64_t pieces = (x.cols + kDepth - 1) / kDepth;
-  const std::int64_t depth = (x.cols + pieces - 1) / pieces;  // all about the same
+  // All about the same, and whole tiles of bf16_amx.cpp.
+  const std::int64_t depth = ((x.cols + pieces - 1) / pieces + kDepthUnit - 1) / kDepthUnit * kDepthUnit;
   for (std::int64_t k = 0; k < x.cols; k += depth) {
     const std::int64_t count = std::min(depth, x.cols - k);
     multiply(multiply_panels, y, inputs_of(x, k, count, scratch), x.rows, w, {k, count},
@@ -137,6 +140,46 @@ void linear_tiles_bf16(const Execution& run, Matrix y, const Linear& weight, Bf1
                          reinterpret_cast<std::uint32_t*>(scratch.panels) + r * x.pairs);
   };
   // Pairs travel as if they were floats: nobody looks at them but the kernels.
+  const Matrix pairs{reinterpret_cast<float*>(x.memory.data()), x.tokens, x.pairs};
+  multiply_tiles(run, kernels.multiply_panels, y, weight.bias, pairs, store, kTileRowsBf16, pack);
+}
+
+// The high parts, again, and the low ones: what panels of linear_tiles_split() are multiplied with.
+void split(const Bf16Kernels& kernels, Matrix x, Bf16Input& out) {
+  out.tokens = x.rows;
+  out.pairs = Bf16Kernels::split_pairs(x.cols);
+  const std::int64_t part = Bf16Kernels::plain_pairs(x.cols);
+  std::uint32_t* memory = grown(out.memory, out.tokens * out.pairs);
+  const auto split_token = [&](std::int64_t t) {
+    std::uint32_t* high = memory + t * out.pairs;
+    kernels.split(x.data + t * x.cols, x.cols, high, high + 2 * part);
+    std::copy_n(high, part, high + part);
+  };
+  parallel_for(x.rows, split_token);
+}
+
+void linear_tiles_split(const Execution& run, Matrix y, const Linear& weight, Bf16Input& x, Store store) {
+  const Bf16Kernels& kernels = *run.kernels.bf16;
+  const std::int64_t n = weight.n();
+  const std::int64_t part = Bf16Kernels::plain_pairs(n);
+  // Panels are made as of f32, whatever the lanes are.
+  const auto transpose = run.kernels.vectors.transpose_panel;
+  const auto pack = [&](std::int64_t first, std::int64_t rows, const TileScratch& scratch) {
+    float* high = scratch.strip + kPanelCols * n;
+    float* low = high + kPanelCols * part;
+    for (std::int64_t r = 0; r < rows; r += kPanelCols) {
+      const std::int64_t count = std::min(kPanelCols, rows - r);
+      weight_rows(run.kernels, weight, first + r, count, scratch.strip);
+      for (std::int64_t i = 0; i < count; ++i) {
+        kernels.split(scratch.strip + i * n, n, reinterpret_cast<std::uint32_t*>(high + i * part),
+                      reinterpret_cast<std::uint32_t*>(low + i * part));
+      }
+      float* panel = scratch.panels + r * x.pairs;
+      transpose(panel, high, part, count);
+      transpose(panel + part * kPanelCols, low, part, count);
+      std::copy_n(panel, part * kPanelCols, panel + 2 * part * kPanelCols);
+    }
+  };
   const Matrix pairs{reinterpret_cast<float*>(x.memory.data()), x.tokens, x.pairs};
   multiply_tiles(run, kernels.multiply_panels, y, weight.bias, pairs, store, kTileRowsBf16, pack);
 }

@@ -21,20 +21,20 @@ class ThreadMemory {
   explicit ThreadMemory(int threads) : pieces_(static_cast<std::size_t>(threads)) {}
   // Makes every piece at least `floats` long; outside of parallel regions, where an exception may leave.
   void reserve(std::int64_t floats) {
-    for (std::vector<float>& piece : pieces_) grown(piece, floats);
+    for (Growing<float>& piece : pieces_) grown(piece, floats);
   }
   // The calling thread's piece, with whatever is in it.
   float* mine();
 
  private:
-  std::vector<std::vector<float>> pieces_;
+  std::vector<Growing<float>> pieces_;
 };
 
 // What operations compute with.
 struct Execution {
   const KernelTables& kernels;
   ThreadMemory& memory;
-  std::vector<float>& shared;  // what all threads write together (grown())
+  Growing<float>& shared;  // what all threads write together (grown())
 };
 
 // ys[i] (+)= W_i x + b_i for all members.   x (tokens, n) for dense weights, `permuted` is it in the stored
@@ -49,13 +49,13 @@ struct LinearJob {
 };
 // x (tokens, pairs), see bf16_kernels.h.
 struct Bf16Input {
-  std::vector<std::uint32_t> memory;
+  Growing<std::uint32_t> memory;
   std::int64_t tokens = 0, pairs = 0;
 };
 // x as the kernels of packed weights read it; keeps its memory from call to call.
 struct LinearInputs {
   SpqrInput few;
-  Bf16Input bf16;
+  Bf16Input bf16, split;
   static std::int64_t most_floats(const KernelTables& kernels, std::int64_t n, std::int64_t tokens);
 };
 void linear(const Execution& run, const LinearJob& job, LinearInputs& inputs);
@@ -65,6 +65,8 @@ std::int64_t linear_floats(const KernelTables& kernels, std::int64_t n, std::int
 // The pieces of linear() for many tokens; x of packed weights in their stored column order.
 void linear_tiles(const Execution& run, Matrix y, const Linear& weight, Matrix x, Store store);
 void narrow(const Bf16Kernels& kernels, Matrix x, Bf16Input& out);
+void split(const Bf16Kernels& kernels, Matrix x, Bf16Input& out);
+void linear_tiles_split(const Execution& run, Matrix y, const Linear& weight, Bf16Input& x, Store store);
 void linear_tiles_bf16(const Execution& run, Matrix y, const Linear& weight, Bf16Input& x, Store store);
 std::int64_t tile_floats(std::int64_t n);
 

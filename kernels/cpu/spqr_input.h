@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "kernels/activation_type.h"
+#include "kernels/cpu/grown.h"
 #include "kernels/spqr_layout.h"
 #include "kernels/tensor.h"
 
@@ -73,8 +73,8 @@ class SpqrInput {
   static std::int64_t most_floats(std::int64_t n, std::int64_t tokens);
 
  private:
-  std::vector<float> x_, together_, sums_, scales_;
-  std::vector<std::int8_t> codes_;
+  Growing<float> x_, together_, sums_, scales_;
+  Growing<std::int8_t> codes_;
   SpqrInputView view_;
 };
 

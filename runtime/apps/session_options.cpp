@@ -16,7 +16,7 @@ std::span<const SessionValue> session_values() {
       {"b,batch-size", "tokens evaluated at once", "512", true},
       {"t,threads", "threads; 0: one per core", "0", true},
       {"activations", "of products with packed weights: auto (16 bits) or f32", "auto", false},
-      {"isa", "instruction set of the cpu backend: auto, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
+      {"isa", "instruction set of the cpu backend: auto, amx-bf16, avx512-bf16, avx512, avx2-vnni, avx2 or portable",
        "auto", false},
       {"backend", "auto, cuda, cpu or reference", "auto", false},
       {"cache-type-k", "type of the cached keys (-ctk): f16, f32 or q8_0", "f16", false},
