@@ -52,10 +52,12 @@ double MachineLimits::read_gb_per_s(int threads) const {
 
 double MachineLimits::peak_gflop_per_s(const BackendOptions& options, Products products) const {
   set_threads(options.threads);
-  const SpqrStripKernels& kernels = kernel_tables(isa_of(options.isa)).strips;
-  const bool int16 = products == Products::packed && options.activations == ActivationType::automatic &&
-                     kernels.peak_int16 != nullptr;
-  const auto peak = int16 ? kernels.peak_int16 : kernels.peak_f32;
+  const KernelTables& kernels = kernel_tables(isa_of(options.isa));
+  auto peak = kernels.strips.peak_f32;
+  if (products == Products::packed && options.activations == ActivationType::automatic) {
+    if (kernels.strips.peak_int16 != nullptr) peak = kernels.strips.peak_int16;
+    if (kernels.bf16 != nullptr && kernels.bf16->peak != nullptr) peak = kernels.bf16->peak;
+  }
   std::atomic<std::int64_t> multiply_adds{0};
   const double seconds =
       seconds_of(kPeakPieces * threads(), [&](std::int64_t) { multiply_adds += peak(kPeakRounds); });

@@ -1,13 +1,16 @@
 // Products in bf16 with AMX: a tile of 16 tokens by 32 columns of x times one of 32 columns by 16 rows of W
 // in one instruction. Compiled with AMX-TILE and AMX-BF16. Panels (panels.h) of pairs lie as tiles of W are
 // read.
+#define SPQR_LANES 16
 #include <immintrin.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/cpu/bf16_kernels.h"
+#include "kernels/cpu/vectors.h"
 
 namespace spqr {
 namespace {
@@ -26,6 +29,8 @@ class TileConfig {
       row_bytes_[tile] = kRowBytes;
       rows_[tile] = static_cast<std::uint8_t>(tile < 6 ? tokens : kTileRows);
     }
+    // GCC 12 knows of the first 8 bytes only that the next line reads them.
+    asm volatile("" : : "r"(this) : "memory");
     _tile_loadconfig(this);
   }
 
@@ -147,28 +152,43 @@ void pack_strip(const SpqrMatrix& w, const SpqrLayout& layout, std::int64_t stri
 
 // Lanes of a vector that are columns, of `left` columns.
 __mmask16 lanes_of(std::int64_t left) {
-  return static_cast<__mmask16>((1U << std::clamp<std::int64_t>(left, 0, 16)) - 1);
+  return static_cast<__mmask16>((1U << std::clamp<std::int64_t>(left, 0, kLanes)) - 1);
+}
+
+f32v widened(u16v bf16) {
+  return std::bit_cast<f32v>(__builtin_convertvector(bf16, u32v) << 16);
 }
 
 void split(const float* x, std::int64_t columns, std::uint32_t* high, std::uint32_t* low) {
-  for (std::int64_t j = 0; j < columns; j += 32) {
-    const __m512 first = _mm512_maskz_loadu_ps(lanes_of(columns - j), x + j);
-    const __m512 second = _mm512_maskz_loadu_ps(lanes_of(columns - j - 16), x + j + 16);
-    const __m512bh rounded = _mm512_cvtne2ps_pbh(second, first);
-    const auto bits = reinterpret_cast<__m512i>(rounded);
-    const __m512 rest_first =
-        first - _mm512_cvtpbh_ps(reinterpret_cast<__m256bh>(_mm512_castsi512_si256(bits)));
-    const __m512 rest_second =
-        second - _mm512_cvtpbh_ps(reinterpret_cast<__m256bh>(_mm512_extracti64x4_epi64(bits, 1)));
+  struct Halves {
+    u16v left, right;
+  };
+  for (std::int64_t j = 0; j < columns; j += 2 * kLanes) {
+    const f32v left = _mm512_maskz_loadu_ps(lanes_of(columns - j), x + j);
+    const f32v right = _mm512_maskz_loadu_ps(lanes_of(columns - j - kLanes), x + j + kLanes);
+    const auto rounded = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(right, left));
+    const auto halves = std::bit_cast<Halves>(rounded);
+    const __m512bh rest = _mm512_cvtne2ps_pbh(right - widened(halves.right), left - widened(halves.left));
     const __mmask16 pairs = lanes_of(Bf16Kernels::plain_pairs(columns - j));
-    _mm512_mask_storeu_epi32(high + j / 2, pairs, bits);
-    _mm512_mask_storeu_epi32(low + j / 2, pairs,
-                             reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(rest_second, rest_first)));
+    _mm512_mask_storeu_epi32(high + j / 2, pairs, rounded);
+    _mm512_mask_storeu_epi32(low + j / 2, pairs, reinterpret_cast<__m512i>(rest));
   }
+}
+
+std::int64_t peak(std::int64_t rounds) {
+  const TileConfig config(kTileRows);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return rounds * 4 * kTileRows * cpu::kPanelCols * 2 * kTilePairs;
 }
 
 }  // namespace
 
-const Bf16Kernels kBf16Amx{16, narrow, pack_strip, multiply_panels, split};
+const Bf16Kernels kBf16Amx{16, narrow, pack_strip, multiply_panels, split, peak};
 
 }  // namespace spqr

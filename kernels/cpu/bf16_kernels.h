@@ -6,7 +6,7 @@
 // model with a few very large ones this takes most of what is lost.
 //   Where products of bf16 are very fast, dense weights of 16 bits are multiplied so too, without loss: both
 // sides are sums of two bf16, high and low, and three of the four products follow each other as columns
-// (high high, high low, low high). The fourth is as small as what rounding leaves of f32 sums.
+// (high high, high low, low high). The fourth is 2^-16 of a product at most, as is what the parts leave of x.
 #pragma once
 
 #include <algorithm>
@@ -38,9 +38,11 @@ struct Bf16Kernels {
                      std::uint32_t* panels);
   // As VectorKernels has it, for A and panels of pairs; depth and strides count pairs.
   cpu::MultiplyPanels multiply_panels;
-  // Null unless three of these products are faster than one in f32. x (columns) = high + low but for 2^-17 of
+  // Null unless three of these products are faster than one in f32. x (columns) = high + low but for 2^-16 of
   // it, both (plain_pairs(columns)).
   void (*split)(const float* x, std::int64_t columns, std::uint32_t* high, std::uint32_t* low) = nullptr;
+  // Rounds of nothing but products, operands at hand; returns multiply-adds. Null: as the strips' peak_int16.
+  std::int64_t (*peak)(std::int64_t rounds) = nullptr;
   static constexpr std::int64_t split_pairs(std::int64_t columns) { return 3 * plain_pairs(columns); }
 };
 

@@ -149,36 +149,66 @@ double rounding_of(const double* weights, const float* x, std::int64_t n, std::i
   return tokens < kManyTokens ? integers : std::max(integers, bf16);
 }
 
+// What two parts of x and of the weight, bf16 each, leave of their product: what is left of both, and the
+// product of the low parts, are 2^-16 of it at most each.
+double rest_of_parts(const double* weights, const float* x, std::int64_t n, std::int64_t /*tokens*/) {
+  double products = 0;
+  for (std::int64_t j = 0; j < n; ++j) products += std::abs(weights[j] * static_cast<double>(x[j]));
+  return 3 * 0x1p-16 * products;
+}
+
+// rounding(weights, x, n, tokens): what an element may be off by, beside f32's rounding.
+template <typename Rounding>
+void check_instruction_sets(const Members& members, const std::vector<std::uint32_t>& perm, std::int64_t n,
+                            std::int64_t tokens, const Rounding& rounding, const std::string& what,
+                            std::mt19937& random) {
+  const std::vector<float> x = random_vector(tokens * n, random);
+  for (const Isa isa : present_isas()) {
+    const auto backend = make_backend("cpu", {.threads = 2, .isa = name_of(isa)});
+    const Activations in(*backend, tokens, n, x);
+    std::vector<Activations> out;
+    std::vector<Matrix> ys;
+    for (const auto& member : members) {
+      out.emplace_back(*backend, tokens, member->linear.m());
+      ys.push_back(out.back().matrix());
+    }
+    backend->linear_group(ys, group_of(members, perm), in.matrix(), nullptr);
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      Expected expected;
+      for (std::int64_t t = 0; t < tokens; ++t)
+        append_product(expected, *members[i], x.data() + t * n, nullptr, n, nullptr);
+      const std::int64_t m = members[i]->linear.m();
+      for (std::int64_t k = 0; k < tokens * m; ++k) {
+        expected.tolerances[static_cast<std::size_t>(k)] +=
+            rounding(members[i]->values.data() + k % m * n, x.data() + k / m * n, n, tokens);
+      }
+      check_close(out[i].values(), expected,
+                  fmt::format("{}, {}, {} x {}, {} tokens", name_of(isa), what, m, n, tokens));
+    }
+  }
+}
+
 TEST_CASE("linear_group: activations in 16 bits, few tokens and many, on every instruction set") {
   std::mt19937 random(4);
-  for (const std::int64_t inputs : {7, 30, 300, 513}) {
+  for (const std::int64_t inputs : {7, 30, 300, 513, 1120}) {
     for (const std::int64_t tokens : {1, 3, 12, 13, 17, 40, 200}) {
       const std::vector<std::uint32_t> perm = random_permutation(inputs, random);
       Members members;
       for (const std::int64_t m : {50, 130})
         members.push_back(random_linear(std::nullopt, m, inputs, true, perm, random));
-      const std::vector<float> x = random_vector(tokens * inputs, random);
-      for (const Isa isa : present_isas()) {
-        const auto backend = make_backend("cpu", {.threads = 2, .isa = name_of(isa)});
-        const Activations in(*backend, tokens, inputs, x);
-        std::vector<Activations> out;
-        std::vector<Matrix> ys;
-        for (const auto& member : members) {
-          out.emplace_back(*backend, tokens, member->linear.m());
-          ys.push_back(out.back().matrix());
-        }
-        backend->linear_group(ys, group_of(members, perm), in.matrix(), nullptr);
-        for (std::size_t i = 0; i < members.size(); ++i) {
-          Expected expected;
-          for (std::int64_t t = 0; t < tokens; ++t)
-            append_product(expected, *members[i], x.data() + t * inputs, nullptr, inputs, nullptr);
-          const std::int64_t m = members[i]->linear.m();
-          for (std::int64_t k = 0; k < tokens * m; ++k)
-            expected.tolerances[static_cast<std::size_t>(k)] += rounding_of(
-                members[i]->values.data() + k % m * inputs, x.data() + k / m * inputs, inputs, tokens);
-          check_close(out[i].values(), expected,
-                      fmt::format("{}, {} x {}, {} tokens", name_of(isa), m, inputs, tokens));
-        }
+      check_instruction_sets(members, perm, inputs, tokens, rounding_of, "packed", random);
+    }
+  }
+}
+
+TEST_CASE("linear_group: dense weights of 16 bits and many tokens, on every instruction set") {
+  std::mt19937 random(6);
+  for (const DType type : {DType::f16, DType::bf16}) {
+    for (const std::int64_t n : {1, 31, 96, 576, 1089}) {
+      for (const std::int64_t tokens : {13, 16, 45, 200}) {
+        Members members;
+        for (const std::int64_t m : {37, 130}) members.push_back(random_linear(type, m, n, true, {}, random));
+        check_instruction_sets(members, {}, n, tokens, rest_of_parts, std::string(name_of(type)), random);
       }
     }
   }
