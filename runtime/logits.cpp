@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "kernels/cpu/kernel_tables.h"
@@ -10,17 +11,22 @@
 namespace spqr {
 
 double log_sum_exp(std::span<const float> logits) {
-  const auto exp_sum = best_kernel_tables().vectors.exp_sum;
-  const float maximum = *std::max_element(logits.begin(), logits.end());
-  double total = 0;
+  const cpu::VectorKernels& kernels = best_kernel_tables().vectors;
+  double maximum = -std::numeric_limits<double>::infinity();
+  double total = 0;  // of exp(logit - maximum)
   // Sums of so many are exact enough in f32.
   std::array<float, 1024> some;
   for (std::size_t begin = 0; begin < logits.size(); begin += some.size()) {
-    const std::size_t count = std::min(some.size(), logits.size() - begin);
-    std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(begin), count, some.begin());
-    total += static_cast<double>(exp_sum(maximum, some.data(), static_cast<std::int64_t>(count)));
+    const std::size_t length = std::min(some.size(), logits.size() - begin);
+    std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(begin), length, some.begin());
+    const auto count = static_cast<std::int64_t>(length);
+    const float largest = kernels.scale_max(1.0F, some.data(), count);
+    const double sum = static_cast<double>(kernels.exp_sum(largest, some.data(), count));
+    const double together = std::max(maximum, static_cast<double>(largest));
+    total = total * std::exp(maximum - together) + sum * std::exp(static_cast<double>(largest) - together);
+    maximum = together;
   }
-  return std::log(total) + static_cast<double>(maximum);
+  return std::log(total) + maximum;
 }
 
 double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
