@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <vector>
 
 #include "kernels/quantize/group_statistics.h"
 
@@ -141,6 +142,44 @@ void weight_range(const GroupView& group, std::span<float> low, std::span<float>
       high[i] = std::max(high[i], w[i]);
     }
   }
+}
+
+namespace {
+
+// Whether a range's zero point lies further from the codes than they are wide, twice.
+bool is_far(float low, float high) {
+  constexpr float kFar = 2.0F;
+  return std::max(low, -high) > kFar * (high - low);
+}
+
+bool is_of_nothing(float low, float high) {
+  return low == -1.0F && high == 1.0F;
+}
+
+}  // namespace
+
+bool tame_ranges(const GroupView& group, std::span<float> low, std::span<float> high) {
+  const auto is_wild = [&](std::size_t i) {
+    return is_of_nothing(low[i], high[i]) || is_far(low[i], high[i]);
+  };
+  std::vector<std::size_t> wild;
+  for (std::size_t i = 0; i < low.size(); ++i) {
+    if (is_wild(i)) wild.push_back(i);
+  }
+  if (wild.empty()) return false;
+  std::vector<float> all_low(static_cast<std::size_t>(group.stride));
+  std::vector<float> all_high(all_low.size());
+  weight_range(group, all_low, all_high);
+  for (const std::size_t i : wild) {
+    if (is_of_nothing(low[i], high[i])) {
+      low[i] = all_low[i];
+      high[i] = all_high[i];
+    }
+    if (!is_far(low[i], high[i])) continue;
+    low[i] = std::min(low[i], 0.0F);
+    high[i] = std::max(high[i], 0.0F);
+  }
+  return true;
 }
 
 void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,

@@ -145,6 +145,49 @@ class TileSolver {
                                     task_.parts.format.bits, task_.threshold, tile_.low(), tile_.high());
     }
     tile_.fit(j / group_columns, task_.options.round_zero, task_.parts);
+    if (task_.parts.format.quantized_statistics()) mend_second_level(group, j);
+  }
+
+  // A row whose range is narrow and far from 0 has a zero point of hundreds, one of which nothing or a single
+  // value is kept has a range of 2: either coarsens the statistics of all rows that share a second level with
+  // it. The reference implementation lets them. Here other ranges are taken for these rows where they halve
+  // what the rows lose.
+  void mend_second_level(const GroupView& group, std::int64_t j) {
+    const auto rows = static_cast<std::size_t>(tile_.rows());
+    const std::int64_t index = j / task_.parts.format.group_columns(n_);
+    std::vector<float> low(tile_.low().begin(), tile_.low().end());
+    std::vector<float> high(tile_.high().begin(), tile_.high().end());
+    if (!tame_ranges(group, std::span(low).first(rows), std::span(high).first(rows))) return;
+    const std::vector<double> as_found = losses(group, j);
+    std::ranges::swap_ranges(low, tile_.low());
+    std::ranges::swap_ranges(high, tile_.high());
+    tile_.fit(index, task_.options.round_zero, task_.parts);
+    const std::vector<double> tamed = losses(group, j);
+    for (std::size_t i = 0; i < rows; ++i) {
+      const std::size_t second_level = i / static_cast<std::size_t>(task_.parts.format.beta2);
+      if (2 * tamed[second_level] <= as_found[second_level]) continue;
+      tile_.low()[i] = low[i];
+      tile_.high()[i] = high[i];
+    }
+    tile_.fit(index, task_.options.round_zero, task_.parts);
+  }
+
+  // Of the rows of each second-level group: squared errors weighted with the Hessian, at most T, which is
+  // what an outlier costs.
+  std::vector<double> losses(const GroupView& group, std::int64_t j) const {
+    const std::int64_t beta2 = task_.parts.format.beta2;
+    std::vector<double> result(static_cast<std::size_t>((tile_.rows() + beta2 - 1) / beta2));
+    for (std::int64_t k = 0; k < group.columns; ++k) {
+      const float* w = group.data + k * group.stride;
+      for (std::int64_t i = 0; i < tile_.rows(); ++i) {
+        const float scale = tile_.scale()[i];
+        const float zero = tile_.zero()[i];
+        const float error = w[i] - scale * (weight_code(w[i], scale, zero, largest_code_) - zero);
+        result[static_cast<std::size_t>(i / beta2)] +=
+            std::min(error * error * task_.inverse_variance[j + k], task_.threshold);
+      }
+    }
+    return result;
   }
 
   void solve_column(std::int64_t j, std::int64_t chunk_end) {

@@ -169,6 +169,22 @@ TEST_CASE("zero rows, zero groups and dead columns decode to zero and do not dis
   CHECK(error_of(parts, w, h) < 1.3 * before);
 }
 
+TEST_CASE("a narrow group far from zero, or of a single value, does not coarsen its neighbours") {
+  constexpr std::int64_t kSize = 64;
+  const auto h = random_hessian(kSize, 2);
+  const Hessian hessian = prepare_hessian(h, kSize, PermutationOrder::identity, 0.1);
+  const QuantizeOptions options = plain(3, 8, 64, 0.2);
+  const auto w = random_weights(kSize * kSize, 0.02F, 1);
+  const double usual = error_of(quantize_spqr(w, kSize, kSize, hessian, options), w, h);
+  for (const float step : {0.0F, 1e-5F}) {
+    auto with_narrow = w;
+    for (std::int64_t j = 0; j < 8; ++j) with_narrow[5 * kSize + j] = 0.05F + step * static_cast<float>(j);
+    const double error = error_of(quantize_spqr(with_narrow, kSize, kSize, hessian, options), with_narrow, h);
+    CAPTURE(step);
+    CHECK(error < 1.1 * usual);
+  }
+}
+
 TEST_CASE("the result does not depend on the scale of the weights") {
   constexpr std::int64_t m = 48;
   constexpr std::int64_t n = 96;
