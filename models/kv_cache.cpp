@@ -53,12 +53,4 @@ KvCache::KvCache(Backend& backend, const ModelConfig& config, std::int64_t capac
   }
 }
 
-void KvCache::set_length(std::int64_t length) {
-  if (length < 0 || length > capacity_) {
-    throw std::invalid_argument(
-        fmt::format("a KV cache for {} tokens cannot hold {}: the context is full", capacity_, length));
-  }
-  length_ = length;
-}
-
 }  // namespace spqr

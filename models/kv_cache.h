@@ -25,14 +25,11 @@ class KvCache {
 
   const KvLayer& layer(std::int64_t index) const { return layers_[static_cast<std::size_t>(index)]; }
   std::int64_t capacity() const { return capacity_; }
-  std::int64_t length() const { return length_; }  // tokens in it
-  void set_length(std::int64_t length);            // after a forward pass, or less to rewind
 
  private:
   Buffer buffer_;
   std::vector<KvLayer> layers_;
   std::int64_t capacity_ = 0;
-  std::int64_t length_ = 0;
 };
 
 }  // namespace spqr

@@ -32,6 +32,7 @@ bool print_text(std::string_view text);
 void print_error(std::string_view text);
 // A control sequence for the terminal at standard error.
 void control_terminal(std::string_view sequence);
+inline constexpr std::string_view kClearLine = "\r\033[K";
 
 // First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one, unless it is SIGHUP, ends the
 // process and leaves the terminal as it was. Idempotent.

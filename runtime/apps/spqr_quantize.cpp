@@ -82,8 +82,6 @@ class Terminal final : public QuantizeObserver {
     print_error(fmt::format("{}\n", line));
   }
 
-  static constexpr std::string_view kClearLine = "\r\033[K";
-
   bool terminal_;
   bool quiet_;
   bool shown_ = false;

@@ -5,12 +5,6 @@
 #include "runtime/apps/command_line.h"
 
 namespace spqr {
-namespace {
-
-constexpr std::string_view kClearLine = "\r\033[K";
-
-}  // namespace
-
 UploadBar::UploadBar()
     : terminal_(::isatty(STDERR_FILENO) != 0), next_(Progress::Clock::now() + std::chrono::seconds(1)) {}
 

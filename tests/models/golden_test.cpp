@@ -85,10 +85,10 @@ class Runner {
     const Matrix logits = logits_.matrix(tokens, model_->config().vocab_size);
     model_->embed(x, ids);
     for (std::int64_t l = 0; l < model_->config().num_hidden_layers; ++l) {
-      model_->block(l, x, cache_.layer(l), cache_.length());
+      model_->block(l, x, cache_.layer(l), length_);
     }
     model_->head(logits, x);
-    cache_.set_length(cache_.length() + tokens);
+    length_ += tokens;
     std::vector<float> values(static_cast<std::size_t>(logits.rows * logits.cols));
     backend_->download(values.data(), logits.data, values.size() * sizeof(float));
     return values;
@@ -99,6 +99,7 @@ class Runner {
   std::unique_ptr<WeightSource> source_;
   std::unique_ptr<Model> model_;
   KvCache cache_;
+  std::int64_t length_ = 0;  // tokens in it
   Buffer x_;
   Buffer logits_;
 };

@@ -273,6 +273,7 @@ TEST_CASE("a full disk behind standard output is one sentence and status 1, with
       {"spqr-perplexity", {"-m", models().ids_only(), "--tokens", ids, "--json"}},
       {"spqr-bench", {"-m", models().ids_only(), "-p", "4", "-n", "4", "-r", "1"}},
       {"spqr-bench", {"-m", models().ids_only(), "-p", "4", "-n", "4", "-r", "1", "-o", "json"}},
+      {"spqr-eval", {"-m", models().stories(), "--data", SPQR_FIXTURES "/tasks/official", "--tasks", "piqa"}},
       {"spqr-inspect", {"-m", models().ids_only()}},
       {"spqr-tokenize", {"-m", models().stories(), "-p", "Once"}},
       {"spqr-quantize", {"--help"}},

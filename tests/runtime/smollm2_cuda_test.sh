@@ -5,13 +5,7 @@
 set -euo pipefail
 bin=$1
 repository=$2
-model=${SPQR_TEST_SMOLLM2_GGUF:-}
-if [ ! -f "$model" ]; then
-  echo "skipped: needs SPQR_TEST_SMOLLM2_GGUF"
-  exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$repository/tests/runtime/smollm2_model.sh"
 
 packed=$work/3bit.spqr
 "$bin/spqr-quantize" "$model" "$packed" --preset 3bit --quiet --calibration-samples 2 --calibration-length 256 \

@@ -5,13 +5,7 @@
 set -euo pipefail
 bin=$1
 repository=$2
-model=${SPQR_TEST_SMOLLM2_GGUF:-}
-if [ ! -f "$model" ]; then
-  echo "skipped: needs SPQR_TEST_SMOLLM2_GGUF"
-  exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$repository/tests/runtime/smollm2_model.sh"
 
 prompt='<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n'
 prompt+='<|im_start|>user\nWhat is the capital of France? Explain in one sentence.<|im_end|>\n<|im_start|>assistant\n'
