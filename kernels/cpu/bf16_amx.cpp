@@ -36,7 +36,7 @@ class TileConfig {
 
  private:
   // As the processor reads it (Intel's manual, LDTILECFG).
-  alignas(64) std::uint8_t palette_ = 1;
+  alignas(64) [[maybe_unused]] std::uint8_t palette_ = 1;
   [[maybe_unused]] std::uint8_t start_row_ = 0;
   [[maybe_unused]] std::uint8_t reserved_[14] = {};
   std::uint16_t row_bytes_[16] = {};
