@@ -27,6 +27,7 @@ std::optional<termios> terminal;  // as it was at the start
 bool errors_were_lost = false;    // standard error could not be written
 
 void on_interrupt(int signal) {
+  if (sent_to_main_thread(signal)) return;
   if (signal != SIGINT) ended_by = signal;
   // A closed window sends it more than once, and nobody who is impatient.
   if (interrupts.fetch_add(1) == 0 || signal == SIGHUP) return;
@@ -105,6 +106,11 @@ void print_error(std::string_view text) {
 void control_terminal(std::string_view sequence) {
   if (std::fwrite(sequence.data(), 1, sequence.size(), stderr) != sequence.size() || std::fflush(stderr) != 0)
     errors_were_lost = true;
+}
+
+bool sent_to_main_thread(int signal) {
+  if (::gettid() == ::getpid()) return false;
+  return ::tgkill(::getpid(), ::getpid(), signal) == 0;
 }
 
 void install_interrupt_handler() {

@@ -34,6 +34,10 @@ void print_error(std::string_view text);
 void control_terminal(std::string_view sequence);
 inline constexpr std::string_view kClearLine = "\r\033[K";
 
+// For handlers of signals. One that the main thread blocks, as it does but while it waits, may come to
+// another thread, whose handler would not end that wait: it is sent on.
+bool sent_to_main_thread(int signal);
+
 // First Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT) sets the flag, a second one, unless it is SIGHUP, ends the
 // process and leaves the terminal as it was. Idempotent.
 void install_interrupt_handler();

@@ -21,8 +21,8 @@ constexpr std::size_t kMostTypedAhead = 1U << 20U;
 
 std::atomic<bool> changed{false};
 
-void on_change_signal(int /*signal*/) {
-  changed = true;
+void on_change_signal(int signal) {
+  if (!sent_to_main_thread(signal)) changed = true;
 }
 
 // Bytes that follow a lead byte, and the bits it contributes; 0 bytes and the byte itself for ASCII; -1: no

@@ -68,9 +68,11 @@ TEST_CASE("the terminal may change its size while a line is typed") {
   person.terminal_.type("One ");
   person.terminal_.wait_for("One ");
   person.terminal_.resize(10, 20);
+  person.terminal_.wait_for("One ");  // it is drawn again
   person.terminal_.type("two three four five six seven.");
   person.terminal_.wait_for("seven.");
   person.terminal_.resize(40, 132);
+  person.terminal_.wait_for("seven.");
   person.type("");
   CHECK(person.said(0) == "user: One two three four five six seven.");
 }
