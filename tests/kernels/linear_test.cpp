@@ -163,6 +163,16 @@ void check_instruction_sets(const Members& members, const std::vector<std::uint3
                             std::int64_t tokens, const Rounding& rounding, const std::string& what,
                             std::mt19937& random) {
   const std::vector<float> x = random_vector(tokens * n, random);
+  std::vector<Expected> expected(members.size());
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    for (std::int64_t t = 0; t < tokens; ++t)
+      append_product(expected[i], *members[i], x.data() + t * n, nullptr, n, nullptr);
+    const std::int64_t m = members[i]->linear.m();
+    for (std::int64_t k = 0; k < tokens * m; ++k) {
+      expected[i].tolerances[static_cast<std::size_t>(k)] +=
+          rounding(members[i]->values.data() + k % m * n, x.data() + k / m * n, n, tokens);
+    }
+  }
   for (const Isa isa : present_isas()) {
     const auto backend = make_backend("cpu", {.threads = 2, .isa = name_of(isa)});
     const Activations in(*backend, tokens, n, x);
@@ -174,16 +184,9 @@ void check_instruction_sets(const Members& members, const std::vector<std::uint3
     }
     backend->linear_group(ys, group_of(members, perm), in.matrix(), nullptr);
     for (std::size_t i = 0; i < members.size(); ++i) {
-      Expected expected;
-      for (std::int64_t t = 0; t < tokens; ++t)
-        append_product(expected, *members[i], x.data() + t * n, nullptr, n, nullptr);
-      const std::int64_t m = members[i]->linear.m();
-      for (std::int64_t k = 0; k < tokens * m; ++k) {
-        expected.tolerances[static_cast<std::size_t>(k)] +=
-            rounding(members[i]->values.data() + k % m * n, x.data() + k / m * n, n, tokens);
-      }
-      check_close(out[i].values(), expected,
-                  fmt::format("{}, {}, {} x {}, {} tokens", name_of(isa), what, m, n, tokens));
+      check_close(
+          out[i].values(), expected[i],
+          fmt::format("{}, {}, {} x {}, {} tokens", name_of(isa), what, members[i]->linear.m(), n, tokens));
     }
   }
 }
