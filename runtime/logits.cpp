@@ -20,6 +20,9 @@ double log_sum_exp(std::span<const float> logits) {
     const std::size_t length = std::min(some.size(), logits.size() - begin);
     std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(begin), length, some.begin());
     const auto count = static_cast<std::int64_t>(length);
+    // exp_sum() is not made for what is no number, and may turn it into one.
+    if (std::isnan(kernels.dot(some.data(), some.data(), count)))
+      return std::numeric_limits<double>::quiet_NaN();
     const float largest = kernels.scale_max(1.0F, some.data(), count);
     const double sum = static_cast<double>(kernels.exp_sum(largest, some.data(), count));
     const double together = std::max(maximum, static_cast<double>(largest));

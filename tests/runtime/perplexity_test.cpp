@@ -1,11 +1,12 @@
 // Perplexity of small random models against transformers, and its standard error against the formula.
 #include "runtime/perplexity.h"
-#include "runtime/logits.h"
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "models/checkpoint.h"
+#include "runtime/logits.h"
 #include "tests/models/files.h"
 #include "tests/runtime/small_models.h"
 
@@ -31,6 +33,11 @@ TEST_CASE("-log softmax in double precision") {
   CHECK(negative_log_likelihood(std::vector<float>{1, 1, 1, 1}, 2) == doctest::Approx(std::log(4.0)));
   CHECK(negative_log_likelihood(std::vector<float>{0, std::log(3.0F)}, 0) == doctest::Approx(std::log(4.0)));
   CHECK(negative_log_likelihood(std::vector<float>{3e38F, -3e38F}, 0) == 0);
+  for (const std::uint32_t bits : {0x7FC00000U, 0xFFC00000U, 0x7FC00001U, 0xFFC001FFU}) {
+    std::vector<float> logits(40, 1.0F);
+    logits[7] = std::bit_cast<float>(bits);
+    CHECK(std::isnan(negative_log_likelihood(logits, 0)));
+  }
   CHECK(negative_log_likelihood(std::vector<float>{1000, 1001}, 0) ==
         doctest::Approx(std::log(1 + std::exp(1.0))));
 }
