@@ -155,10 +155,6 @@ __mmask16 lanes_of(std::int64_t left) {
   return static_cast<__mmask16>((1U << std::clamp<std::int64_t>(left, 0, kLanes)) - 1);
 }
 
-f32v widened(u16v bf16) {
-  return std::bit_cast<f32v>(__builtin_convertvector(bf16, u32v) << 16);
-}
-
 void split(const float* x, std::int64_t columns, std::uint32_t* high, std::uint32_t* low) {
   struct Halves {
     u16v left, right;
@@ -168,7 +164,8 @@ void split(const float* x, std::int64_t columns, std::uint32_t* high, std::uint3
     const f32v right = _mm512_maskz_loadu_ps(lanes_of(columns - j - kLanes), x + j + kLanes);
     const auto rounded = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(right, left));
     const auto halves = std::bit_cast<Halves>(rounded);
-    const __m512bh rest = _mm512_cvtne2ps_pbh(right - widened(halves.right), left - widened(halves.left));
+    const __m512bh rest =
+        _mm512_cvtne2ps_pbh(right - widen_bf16(halves.right), left - widen_bf16(halves.left));
     const __mmask16 pairs = lanes_of(Bf16Kernels::plain_pairs(columns - j));
     _mm512_mask_storeu_epi32(high + j / 2, pairs, rounded);
     _mm512_mask_storeu_epi32(low + j / 2, pairs, reinterpret_cast<__m512i>(rest));

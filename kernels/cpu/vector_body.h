@@ -20,7 +20,7 @@ namespace spqr::cpu {
 namespace {
 
 inline f32v load_bf16(const std::uint16_t* from) {
-  return std::bit_cast<f32v>(__builtin_convertvector(load<u16v>(from), u32v) << 16);
+  return widen_bf16(load<u16v>(from));
 }
 
 inline float sum_of(f32v lanes) {

@@ -3,6 +3,7 @@
 // 32-bit lanes of its registers, before it includes anything if they are not 8.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -50,6 +51,10 @@ inline u32v broadcast(std::uint32_t x) {
 
 inline f32v to_f32(u32v v) {
   return __builtin_convertvector(reinterpret_cast<i32v>(v), f32v);
+}
+
+inline f32v widen_bf16(u16v v) {
+  return std::bit_cast<f32v>(__builtin_convertvector(v, u32v) << 16);
 }
 
 }  // namespace

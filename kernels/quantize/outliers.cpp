@@ -158,19 +158,15 @@ bool is_of_nothing(float low, float high) {
 
 }  // namespace
 
-bool tame_ranges(const GroupView& group, std::span<float> low, std::span<float> high) {
-  const auto is_wild = [&](std::size_t i) {
-    return is_of_nothing(low[i], high[i]) || is_far(low[i], high[i]);
-  };
-  std::vector<std::size_t> wild;
-  for (std::size_t i = 0; i < low.size(); ++i) {
-    if (is_wild(i)) wild.push_back(i);
-  }
-  if (wild.empty()) return false;
+bool is_wild_range(float low, float high) {
+  return is_of_nothing(low, high) || is_far(low, high);
+}
+
+void tame_ranges(const GroupView& group, std::span<float> low, std::span<float> high) {
   std::vector<float> all_low(static_cast<std::size_t>(group.stride));
   std::vector<float> all_high(all_low.size());
   weight_range(group, all_low, all_high);
-  for (const std::size_t i : wild) {
+  for (std::size_t i = 0; i < low.size(); ++i) {
     if (is_of_nothing(low[i], high[i])) {
       low[i] = all_low[i];
       high[i] = all_high[i];
@@ -179,7 +175,6 @@ bool tame_ranges(const GroupView& group, std::span<float> low, std::span<float> 
     low[i] = std::min(low[i], 0.0F);
     high[i] = std::max(high[i], 0.0F);
   }
-  return true;
 }
 
 void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,

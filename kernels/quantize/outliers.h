@@ -26,9 +26,10 @@ void weight_range(const GroupView& group, std::span<float> low, std::span<float>
 void weight_range_without_outliers(const GroupView& group, std::span<const float> inverse_variance, int bits,
                                    float threshold, std::span<float> low, std::span<float> high);
 
-// Ranges of rows (weight_range_without_outliers()) that would coarsen a second level they are part of: narrow
-// and far from 0 (a single value is both), or [-1, 1]. They become ranges that reach 0, or those of all
-// weights. Returns whether there were any.
-bool tame_ranges(const GroupView& group, std::span<float> low, std::span<float> high);
+// Whether a row's range (weight_range_without_outliers()) would coarsen a second level it is part of: narrow
+// and far from 0 (a single value is both), or [-1, 1].
+bool is_wild_range(float low, float high);
+// Such ranges become ones that reach 0, or those of all weights.
+void tame_ranges(const GroupView& group, std::span<float> low, std::span<float> high);
 
 }  // namespace spqr

@@ -155,9 +155,12 @@ class TileSolver {
   void mend_second_level(const GroupView& group, std::int64_t j) {
     const auto rows = static_cast<std::size_t>(tile_.rows());
     const std::int64_t index = j / task_.parts.format.group_columns(n_);
+    bool any_wild = false;
+    for (std::size_t i = 0; i < rows; ++i) any_wild |= is_wild_range(tile_.low()[i], tile_.high()[i]);
+    if (!any_wild) return;
     std::vector<float> low(tile_.low().begin(), tile_.low().end());
     std::vector<float> high(tile_.high().begin(), tile_.high().end());
-    if (!tame_ranges(group, std::span(low).first(rows), std::span(high).first(rows))) return;
+    tame_ranges(group, std::span(low).first(rows), std::span(high).first(rows));
     const std::vector<double> as_found = losses(group, j);
     std::ranges::swap_ranges(low, tile_.low());
     std::ranges::swap_ranges(high, tile_.high());

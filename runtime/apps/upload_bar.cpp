@@ -5,6 +5,7 @@
 #include "runtime/apps/command_line.h"
 
 namespace spqr {
+
 UploadBar::UploadBar()
     : terminal_(::isatty(STDERR_FILENO) != 0), next_(Progress::Clock::now() + std::chrono::seconds(1)) {}
 

@@ -19,7 +19,6 @@ def plain_axes(axis, ticker):
     axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 3) if wide else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7)))
     axis.yaxis.set_minor_locator(ticker.NullLocator())
     axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
     axis.xaxis.set_major_locator(ticker.MaxNLocator(4))
 
 

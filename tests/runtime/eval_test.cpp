@@ -1,11 +1,11 @@
 // Log-likelihoods of choices: shared contexts, rewound caches and batches against one pass per choice.
 #include "runtime/eval.h"
-#include "runtime/logits.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
+#include "runtime/logits.h"
 #include "runtime/perplexity.h"
 #include "tests/models/files.h"
 #include "tests/runtime/small_models.h"
