@@ -66,6 +66,21 @@ class Checksums:
         return total.hexdigest()
 
 
+class NoResults(Exception):
+    pass
+
+
+def results_of(path):
+    """A results.json; NoResults, with a sentence, where it is none."""
+    try:
+        results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise NoResults(f"{path} cannot be read: {error}") from None
+    if not isinstance(results, dict) or not all(isinstance(results.get(key), dict) for key in ("header", "steps", "failed")):
+        raise NoResults(f"{path} holds no results of this script")
+    return results
+
+
 def replace(path, text):
     """All of it or nothing, whatever happens meanwhile."""
     temporary = path.with_name(path.name + ".new")

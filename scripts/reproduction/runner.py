@@ -122,7 +122,7 @@ class Runner:
         self.checksums = machine.Checksums(out / "checksums.json")
         self.results = {"header": header, "steps": {}, "failed": {}}
         if self.path.exists():
-            kept = json.loads(self.path.read_text())
+            kept = machine.results_of(self.path)
             self.results["steps"] = kept["steps"]
             self.same_sample = kept["header"]["sample"] == header["sample"]
         self.commit, self.machine = machine.commit(), machine.described()

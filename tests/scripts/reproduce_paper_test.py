@@ -231,6 +231,14 @@ class Trouble(Folder):
         refused("which calibrates", "--model", self.folder / "model", "--out", self.folder / "out")
         refused("--items is negative", *self.command("--items", "-1")[1:])
         refused("there is no file none.json", "--render", "none.json")
+        for name, text, sentence in (("cut", '{"header": {"model"', "cut.json cannot be read"), ("other", "[1]", "other.json holds no results")):
+            (self.folder / f"{name}.json").write_text(text)
+            refused(sentence, "--render", self.folder / f"{name}.json")
+        (self.folder / "damaged").mkdir()
+        (self.folder / "damaged/results.json").write_text("{")
+        command = self.command()[1:]
+        command[command.index("--out") + 1] = self.folder / "damaged"
+        refused("results.json cannot be read", *command)
         (self.folder / "bin/spqr-eval").unlink()
         refused("spqr-eval is no program", *self.command()[1:])
         self.assertFalse((self.folder / "out").exists())
