@@ -213,18 +213,22 @@ def steps(facts, data, sample, ablations, common):
     context = min(2048, facts["context"])
     texts = [text for text, of in TEXTS.items() if (data / of.file).exists()]
     tasks = [task for task in TASKS if (data / "tasks" / ("arc" if task.startswith("arc_") else task)).exists()]
-    planned = []
-    for method in METHODS:
-        if method.name != BASELINE:
-            planned.append(quantize_step(method, sample, common))
+    compared = [method for method in METHODS if method.name == BASELINE or method.family == "SpQR"]
+
+    def of_method(method):
+        planned = [] if method.name == BASELINE else [quantize_step(method, sample, common)]
         for text in texts:
             windows = sample.windows[text]
             planned.append(perplexity_step(method.name, text, windows, common, window_tokens(data, text, windows, context)))
-    compared = [BASELINE] + [method.name for method in METHODS if method.family == "SpQR"]
-    planned += [speed_step(i, compared, sample, facts["context"], common) for i in range(sample.rounds)]
+        return planned + [task_step(method.name, task, sample.items, common) for task in tasks]
+
+    # A method is finished before the next is begun, and what speed compares comes first: an interrupted run leaves whole rows, whose
+    # models need not be made again (another kind of processor would make other ones).
+    planned = [step for method in compared for step in of_method(method)]
+    names = [method.name for method in compared]
+    planned += [speed_step(i, names, sample, facts["context"], common) for i in range(sample.rounds)]
     planned += sensitivity_steps(facts["modules"], sample, common)
-    for method in METHODS:
-        planned += [task_step(method.name, task, sample.items, common) for task in tasks]
+    planned += [step for method in METHODS if method not in compared for step in of_method(method)]
     for method in ABLATIONS if ablations else ():
         planned.append(quantize_step(method, sample, common, prefix="ablation/"))
         for text in texts:

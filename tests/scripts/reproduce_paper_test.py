@@ -99,6 +99,12 @@ class Whole(Folder):
         models = ["f16", "spqr-4.6", "spqr-3.9", "spqr-3.5"]
         self.assertEqual(order, (models + models[::-1]) * 2 + models)
 
+    def test_a_method_is_finished_before_the_next_is_begun(self):
+        _, calls = self.run_script()
+        models = [pathlib.Path(call.split()[2]).stem for call in calls if call.startswith(("spqr-perplexity", "spqr-eval"))]
+        turns = [name for name, before in zip(models, [None] + models) if name != before]
+        self.assertEqual(turns, ["f16", "spqr-4.6", "spqr-3.9", "spqr-3.5", "rtn-4", "gptq-4", "rtn-3", "gptq-3"])
+
     def test_what_changed_is_done_again_and_nothing_else(self):
         self.run_script()
         _, calls = self.run_script("--items", "7")
