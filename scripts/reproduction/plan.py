@@ -223,12 +223,13 @@ def steps(facts, data, sample, ablations, common):
         return planned + [task_step(method.name, task, sample.items, common) for task in tasks]
 
     # A method is finished before the next is begun, and what speed compares comes first: an interrupted run leaves whole rows, whose
-    # models need not be made again (another kind of processor would make other ones).
+    # models need not be made again. Another kind of processor would make other ones, but for RTN's, which come last.
     planned = [step for method in compared for step in of_method(method)]
     names = [method.name for method in compared]
     planned += [speed_step(i, names, sample, facts["context"], common) for i in range(sample.rounds)]
     planned += sensitivity_steps(facts["modules"], sample, common)
-    planned += [step for method in METHODS if method not in compared for step in of_method(method)]
+    others = sorted((method for method in METHODS if method not in compared), key=lambda method: not method.calibrated)
+    planned += [step for method in others for step in of_method(method)]
     for method in ABLATIONS if ablations else ():
         planned.append(quantize_step(method, sample, common, prefix="ablation/"))
         for text in texts:

@@ -103,7 +103,7 @@ class Whole(Folder):
         _, calls = self.run_script()
         models = [pathlib.Path(call.split()[2]).stem for call in calls if call.startswith(("spqr-perplexity", "spqr-eval"))]
         turns = [name for name, before in zip(models, [None] + models) if name != before]
-        self.assertEqual(turns, ["f16", "spqr-4.6", "spqr-3.9", "spqr-3.5", "rtn-4", "gptq-4", "rtn-3", "gptq-3"])
+        self.assertEqual(turns, ["f16", "spqr-4.6", "spqr-3.9", "spqr-3.5", "gptq-4", "gptq-3", "rtn-4", "rtn-3"])
 
     def test_what_changed_is_done_again_and_nothing_else(self):
         self.run_script()
