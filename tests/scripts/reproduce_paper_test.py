@@ -251,7 +251,7 @@ class Trouble(Folder):
 
 
 class Verdict(unittest.TestCase):
-    def results(self, gptq, spqr, bits=(4.65, 3.94, 3.47)):
+    def results(self, gptq, spqr, bits=(4.65, 3.94, 3.47), others=()):
         steps = {}
 
         def add(name, size, perplexities):
@@ -261,7 +261,22 @@ class Verdict(unittest.TestCase):
         add("gptq-4", 4.05, gptq)
         for name, size, perplexities in zip(("spqr-4.6", "spqr-3.9", "spqr-3.5"), bits, spqr):
             add(name, size, perplexities)
+        for name, size, perplexities in others:
+            add(name, size, perplexities)
         return page.Results({"header": {}, "steps": steps, "failed": {}})
+
+    def test_near_lossless_at_the_least_size_that_is(self):
+        spqr = ((10.01, 20.1, 10), (10.09, 20.1, 9), (12, 20, 10))
+        text = page.near_lossless(self.results((20, 20, 20), spqr, others=[("f16", 16, (10, 20, 10))]))
+        self.assertTrue(text.startswith("Yes: SpQR at 3.940 bits adds to f16's perplexity 0.90 % on WikiText2, 0.50 % on C4 and -10.00 % on PTB"), text)
+
+    def test_one_text_that_loses_more_is_not_near_lossless(self):
+        spqr = ((10, 20, 10.2), (11, 22, 11), (12, 20, 10))
+        text = page.near_lossless(self.results((20, 20, 20), spqr, others=[("f16", 16, (10, 20, 10))]))
+        self.assertTrue(text.startswith("**No**: SpQR at 4.650 bits adds to f16's perplexity 0.00 % on WikiText2, 0.00 % on C4 and 2.00 % on PTB"), text)
+
+    def test_without_f16_nothing_is_said_of_losses(self):
+        self.assertIn("Not all is measured yet", page.near_lossless(self.results((20, 20, 20), ((10, 10, 10),) * 3)))
 
     def test_better_on_all_three(self):
         text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 15, 15), (19, 25, 25))))
@@ -270,7 +285,11 @@ class Verdict(unittest.TestCase):
     def test_a_larger_one_that_is_not_better_is_named(self):
         text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 30, 15), (19, 19, 19))))
         self.assertIn("Yes: SpQR at 3.470 bits", text)
-        self.assertIn("But SpQR at 3.940 bits is not.", text)
+        self.assertTrue(text.endswith("But SpQR at 3.940 bits is not.\n"), text)
+
+    def test_smaller_ones_that_are_better_too_are_named(self):
+        text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 15, 15), (19, 19, 19))))
+        self.assertTrue(text.endswith("So is SpQR at 3.470 bits.\n"), text)
 
     def test_not_better_on_one_says_where_it_becomes_so(self):
         text = page.verdict(self.results((20, 20, 20), ((10, 10, 10), (15, 15, 40), (50, 50, 50))))
