@@ -40,6 +40,9 @@ class Results:
     def texts(self):
         return [text for text in TEXT_ORDER if any(f"/perplexity/{text}" in name for name in self.all)]
 
+    def has_all_texts(self, name):
+        return self.has(name) and bool(self.texts()) and all(self.perplexity(name, text) for text in self.texts())
+
     def family(self, family):
         """Methods of a curve with all that figure 1 needs, by bits."""
         names = [method.name for method in plan.METHODS if method.family == family and self.has(method.name)]
@@ -87,14 +90,9 @@ def listed(words):
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def measured_on_all(results, names):
-    texts = results.texts()
-    return [name for name in names if texts and results.bits(name) and all(results.perplexity(name, text) for text in texts)]
-
-
 def near_lossless(results):
-    names = measured_on_all(results, results.family("SpQR"))
-    if not names or not measured_on_all(results, [plan.BASELINE]):
+    names = [name for name in results.family("SpQR") if results.has_all_texts(name)]
+    if not names or not results.has_all_texts(plan.BASELINE):
         return NOT_YET
 
     def losses(name):
@@ -104,7 +102,7 @@ def near_lossless(results):
     name = near[0] if near else names[-1]
     figures = listed([f"{100 * loss:.2f} % on {plan.TEXTS[text].title}" for loss, text in zip(losses(name), results.texts())])
     return (f"{'Yes' if near else '**No**'}: SpQR at {results.bits(name):.3f} bits adds to f16's perplexity {figures}; the paper calls less than "
-            "1 % near-lossless.\n")
+            f"{100 * NEAR_LOSSLESS:g} % near-lossless.\n")
 
 
 def crossing(points, rival):
@@ -125,18 +123,18 @@ def verdict(results):
     texts = results.texts()
     rival = plan.RIVAL
     limit = results.bits(rival)
-    names = measured_on_all(results, results.family("SpQR"))
-    if not names or not measured_on_all(results, [rival]):
+    names = [name for name in results.family("SpQR") if results.has_all_texts(name)]
+    if not names or not results.has_all_texts(rival):
         return NOT_YET
     titles = [plan.TEXTS[text].title for text in texts]
     smaller = [name for name in names if results.bits(name) <= limit]
     winners = [name for name in smaller if all(results.perplexity(name, text) < results.perplexity(rival, text) for text in texts)]
     if winners:
-        best = winners.pop()
+        *also, best = winners
         figures = ", ".join(f"{results.perplexity(best, text):.3f} to {results.perplexity(rival, text):.3f}" for text in texts)
         text = f"Yes: SpQR at {results.bits(best):.3f} bits is better than GPTQ at {limit:.3f} bits on {listed(titles)} ({figures})."
-        losers = [name for name in smaller if name not in winners and name != best]
-        for beside, others in ((" So is SpQR at {} bits.", winners), (" But SpQR at {} bits is not.", losers)):
+        losers = [name for name in smaller if name not in winners]
+        for beside, others in ((" So is SpQR at {} bits.", also), (" But SpQR at {} bits is not.", losers)):
             text += beside.format(listed([f"{results.bits(name):.3f}" for name in others])) if others else ""
         return text + "\n"
     where = [crossing([(results.bits(name), results.perplexity(name, text)) for name in names], results.perplexity(rival, text))

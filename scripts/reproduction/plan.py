@@ -215,12 +215,12 @@ def steps(facts, data, sample, ablations, common):
     tasks = [task for task in TASKS if (data / "tasks" / ("arc" if task.startswith("arc_") else task)).exists()]
     compared = [method for method in METHODS if method.name == BASELINE or method.family == "SpQR"]
 
+    def perplexities(name, windows):
+        return [perplexity_step(name, text, windows[text], common, window_tokens(data, text, windows[text], context)) for text in texts]
+
     def of_method(method):
-        planned = [] if method.name == BASELINE else [quantize_step(method, sample, common)]
-        for text in texts:
-            windows = sample.windows[text]
-            planned.append(perplexity_step(method.name, text, windows, common, window_tokens(data, text, windows, context)))
-        return planned + [task_step(method.name, task, sample.items, common) for task in tasks]
+        made = [] if method.name == BASELINE else [quantize_step(method, sample, common)]
+        return made + perplexities(method.name, sample.windows) + [task_step(method.name, task, sample.items, common) for task in tasks]
 
     # A method is finished before the next is begun, and what speed compares comes first: an interrupted run leaves whole rows, whose
     # models need not be made again. Another kind of processor would make other ones, but for RTN's, which come last.
@@ -232,10 +232,7 @@ def steps(facts, data, sample, ablations, common):
     planned += [step for method in others for step in of_method(method)]
     for method in ABLATIONS if ablations else ():
         planned.append(quantize_step(method, sample, common, prefix="ablation/"))
-        for text in texts:
-            windows = sample.ablation_windows[text]
-            planned.append(perplexity_step(f"ablation/{method.name}", text, windows, common,
-                                           window_tokens(data, text, windows, context)))
+        planned += perplexities(f"ablation/{method.name}", sample.ablation_windows)
     return planned
 
 
