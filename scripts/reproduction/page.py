@@ -143,7 +143,7 @@ def verdict(results):
     if smaller:
         name = smaller[-1]
         lost = [title for title, text in zip(titles, texts) if results.perplexity(name, text) >= results.perplexity(rival, text)]
-        first += f"SpQR at {results.bits(name):.3f} bits is not better than GPTQ at {limit:.3f} bits on {' and '.join(lost)}."
+        first += f"SpQR at {results.bits(name):.3f} bits is not better than GPTQ at {limit:.3f} bits on {listed(lost)}."
     else:
         first += f"no SpQR file of {limit:.3f} bits, GPTQ's size, or less was measured."
     if any(bits is None for bits in where):

@@ -156,12 +156,16 @@ def perplexity_step(name, text, windows, common, tokens):
                 [("spqr-perplexity", arguments)], [file], [name], prompt_tokens=tokens)
 
 
+def task_folder(task):
+    return f"tasks/{'arc' if task.startswith('arc_') else task}"
+
+
 def task_step(name, task, items, common):
     arguments = ["-m", model_file(name), "--tasks", task, "--data", f"{DATA}/tasks", "--json", *common.threads]
     arguments += ["--limit", str(items)] if items else []
     title, tokens = TASKS[task]
     return Step(f"{name}/task/{task}", "task", f"{title} with {name}", [("spqr-eval", arguments)],
-                [f"{DATA}/tasks/{'arc' if task.startswith('arc_') else task}"], [name],
+                [f"{DATA}/{task_folder(task)}"], [name],
                 prompt_tokens=(items or 2000) * tokens)
 
 
@@ -212,7 +216,7 @@ def steps(facts, data, sample, ablations, common):
     """All but the one that makes the f16 model, of which `facts` are. What there is no data for is left out."""
     context = min(2048, facts["context"])
     texts = [text for text, of in TEXTS.items() if (data / of.file).exists()]
-    tasks = [task for task in TASKS if (data / "tasks" / ("arc" if task.startswith("arc_") else task)).exists()]
+    tasks = [task for task in TASKS if (data / task_folder(task)).exists()]
     compared = [method for method in METHODS if method.name == BASELINE or method.family == "SpQR"]
 
     def perplexities(name, windows):
@@ -239,6 +243,4 @@ def steps(facts, data, sample, ablations, common):
 def missing(data):
     """Sentences about data that is not there."""
     lost = [of.title for of in TEXTS.values() if not (data / of.file).exists()]
-    lost += [title for task, (title, _) in TASKS.items()
-             if not (data / "tasks" / ("arc" if task.startswith("arc_") else task)).exists()]
-    return lost
+    return lost + [title for task, (title, _) in TASKS.items() if not (data / task_folder(task)).exists()]

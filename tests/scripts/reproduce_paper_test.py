@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""scripts/reproduce_paper with made-up tools: what it runs, keeps, skips and says; and that docs/results are what it makes of their JSON."""
+"""scripts/reproduce_paper and measure_quality with made-up tools: what they run, keep, skip and say; and that docs/results are what is made of
+their JSON."""
 import copy
 import json
 import os
@@ -306,7 +307,43 @@ class Verdict(unittest.TestCase):
         self.assertIn("No size of SpQR that was measured (up to 4.650 bits) is better on all of them.", text)
 
     def test_equal_is_not_better(self):
-        self.assertTrue(page.verdict(self.results((15, 15, 15), ((10, 10, 10), (15, 15, 15), (50, 50, 50)))).startswith("**No**"))
+        text = page.verdict(self.results((15, 15, 15), ((10, 10, 10), (15, 15, 15), (50, 50, 50))))
+        self.assertTrue(text.startswith("**No**"), text)
+        self.assertIn("on WikiText2, C4 and PTB.", text)
+
+
+class Quality(Folder):
+    """scripts/measure_quality, whose rows have to be those of the same methods here."""
+
+    def measure_quality(self, *more, **given):
+        self.calls_file.write_text("")
+        return subprocess.run([ROOT / "scripts/measure_quality", self.folder / "model", "--data", self.folder / "data", "--out",
+                               self.folder / "out", "--bin", self.folder / "bin", *more],
+                              env=self.environment(given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_asks_for_what_reproduce_paper_asks_for(self):
+        _, theirs = self.run_script("--ablations")
+        theirs = {call.replace("ablation-full.spqr", "spqr-3-16x16.spqr") for call in theirs}
+        done = self.measure_quality()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| spqr-3-16x16 | 3.000 | 3.010 | 0.500 % | 11.500 | 11.500 | 11.500 | 1 |", done.stdout)
+        ours = self.calls()
+        self.assertEqual(len(ours), 6 * 4)
+        made = {call for call in ours if call.startswith("spqr-quantize")}
+        self.assertEqual({call.split()[2].split("/")[-1] for call in made - theirs}, {"spqr-3-8x64.spqr"})
+        measured = {call for call in ours if "spqr-3-16x16.spqr" in call}
+        self.assertEqual(len(measured), 4)
+        self.assertLessEqual(measured, theirs)
+        self.measure_quality()
+        self.assertEqual(self.calls(), [])
+
+    def test_a_failure_is_a_sentence_and_what_was_done_stays(self):
+        done = self.measure_quality("--only", "f16", "rtn-4", FAKE_FAIL="--bits 4")
+        self.assertEqual((done.returncode, done.stderr.splitlines()[-1]), (1, "measure_quality: error: spqr-quantize ended with status 1"))
+        self.measure_quality("--only", "f16", "rtn-4")
+        self.assertEqual(len(self.calls()), 4)
+        (self.folder / "out/quality.json").write_text("{")
+        self.assertRegex(self.measure_quality().stderr, r"^measure_quality: error: .*quality.json holds no results of this script")
 
 
 class Pieces(unittest.TestCase):
