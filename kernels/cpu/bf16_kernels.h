@@ -5,9 +5,9 @@
 // (act_order), come twice: what rounding left of their weights is multiplied with the same activations. On a
 // model with a few very large ones this takes most of what is lost.
 //   Where products of bf16 are very fast, dense weights of 16 bits are multiplied so too, with hardly any
-//   loss: both
-// sides are sums of two bf16, high and low, and three of the four products follow each other as columns
-// (high high, high low, low high). The fourth is 2^-16 of a product at most, as is what the parts leave of x.
+// loss: both sides are sums of two bf16, high and low, and three of the four products follow each other as
+// columns (high high, high low, low high). The fourth is 2^-16 of a product at most, as is what the parts
+// leave of x.
 #pragma once
 
 #include <algorithm>
