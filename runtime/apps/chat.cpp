@@ -14,6 +14,7 @@
 #include "runtime/apps/line_reader.h"
 #include "runtime/apps/sampler_options.h"
 #include "runtime/apps/timings.h"
+#include "runtime/apps/typed_input.h"
 #include "runtime/conversation_file.h"
 #include "tokenizer/utf8.h"
 
@@ -79,7 +80,7 @@ class Chat {
   // tells of it, which may come later.
   int ended() const {
     if (terminated() != 0) return terminated();
-    return terminal_ && isatty(STDIN_FILENO) != 1 ? 128 + SIGHUP : 0;
+    return terminal_ && terminal_hung_up() ? 128 + SIGHUP : 0;
   }
   void say(const std::string& text);
   template <typename Ask>

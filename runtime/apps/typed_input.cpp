@@ -48,6 +48,11 @@ bool is_scalar(wchar_t character, int following) {
 
 }  // namespace
 
+bool terminal_hung_up() {
+  pollfd input{STDIN_FILENO, 0, 0};
+  return poll(&input, 1, 0) > 0;
+}
+
 void install_change_handler() {
   struct sigaction action = {};
   action.sa_handler = on_change_signal;

@@ -32,6 +32,9 @@ class TypedInput {
   bool takes_interrupts_ = false;
 };
 
+// Whether the terminal that standard input was is gone, which its end of input may tell before isatty() does.
+bool terminal_hung_up();
+
 // These changes interrupt waiting for input. Idempotent.
 void install_change_handler();
 
