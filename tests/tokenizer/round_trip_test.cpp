@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 
 #include "tests/tokenizer/tokenizer_fixtures.h"
@@ -99,16 +98,13 @@ TEST_CASE("invalid UTF-8 is read as U+FFFD") {
 }
 
 TEST_CASE("a long text without spaces takes time in proportion to its length") {
-  const auto seconds = [](const Tokenizer& tokenizer, std::size_t size) {
-    const auto start = std::chrono::steady_clock::now();
-    CHECK_FALSE(tokenizer.encode(std::string(size, 'a'), {}).empty());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
+  // A quadratic loop takes minutes for each: the time limit of all these tests ends it.
+  const std::string text(300000, 'a');
   for (const auto& entry : all_tokenizers()) {
     const std::string& name = entry.first;
     const Tokenizer* tokenizer = entry.second.get();
     CAPTURE(name);
-    CHECK(seconds(*tokenizer, 300000) < 10);  // a quadratic loop would take minutes
+    CHECK_FALSE(tokenizer->encode(text, {}).empty());
   }
 }
 
