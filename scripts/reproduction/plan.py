@@ -6,6 +6,13 @@ import pathlib
 MODEL, DATA, OUT, TOKENIZER = "{model}", "{data}", "{out}", "{tokenizer}"
 
 
+def real(text, folders):
+    """`text` with paths where it names folders; `folders` has a path for each name."""
+    for placeholder, path in folders.items():
+        text = text.replace(placeholder, str(path))
+    return text
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     name: str
@@ -212,11 +219,18 @@ def window_tokens(data, text, windows, context):
     return min(windows * context, all_tokens) if windows else all_tokens
 
 
+def texts_in(data):
+    return [text for text, of in TEXTS.items() if (data / of.file).exists()]
+
+
+def tasks_in(data):
+    return [task for task in TASKS if (data / task_folder(task)).exists()]
+
+
 def steps(facts, data, sample, ablations, common):
     """All but the one that makes the f16 model, of which `facts` are. What there is no data for is left out."""
     context = min(2048, facts["context"])
-    texts = [text for text, of in TEXTS.items() if (data / of.file).exists()]
-    tasks = [task for task in TASKS if (data / task_folder(task)).exists()]
+    texts, tasks = texts_in(data), tasks_in(data)
     compared = [method for method in METHODS if method.name == BASELINE or method.family == "SpQR"]
 
     def perplexities(name, windows):
@@ -242,5 +256,6 @@ def steps(facts, data, sample, ablations, common):
 
 def missing(data):
     """Sentences about data that is not there."""
-    lost = [of.title for of in TEXTS.values() if not (data / of.file).exists()]
-    return lost + [title for task, (title, _) in TASKS.items() if not (data / task_folder(task)).exists()]
+    texts, tasks = texts_in(data), tasks_in(data)
+    return ([of.title for text, of in TEXTS.items() if text not in texts] +
+            [title for task, (title, _) in TASKS.items() if task not in tasks])

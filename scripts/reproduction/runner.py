@@ -132,9 +132,7 @@ class Runner:
     # -- commands
 
     def real(self, text):
-        for placeholder, path in self.folders.items():
-            text = text.replace(placeholder, str(path))
-        return text
+        return plan.real(text, self.folders)
 
     def tool_version(self):
         result = subprocess.run([self.bin / "spqr-quantize", "--version"], stdout=subprocess.PIPE, text=True)
